@@ -1,0 +1,43 @@
+"""A lab bench for convolutional networks inside a notebook.
+
+Public names resolve on first use, so that ``import convlab`` and ``%load_ext convlab`` load neither torch nor
+matplotlib, and ``convlab.geometry`` never does.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from convlab._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from convlab._ipython import load_ipython_extension as load_ipython_extension
+    from convlab._ipython import unload_ipython_extension as unload_ipython_extension
+    from convlab.panels.lab import Lab as Lab
+    from convlab.spec import TrainSpec as TrainSpec
+    from convlab.training.fit import fit as fit
+    from convlab.training.history import History as History
+    from convlab.training.run import Run as Run
+
+_HOME = {
+    "Lab": "convlab.panels.lab",
+    "TrainSpec": "convlab.spec",
+    "fit": "convlab.training.fit",
+    "Run": "convlab.training.run",
+    "History": "convlab.training.history",
+    "load_ipython_extension": "convlab._ipython",
+    "unload_ipython_extension": "convlab._ipython",
+}
+
+
+def __getattr__(name: str) -> object:
+    try:
+        home = _HOME[name]
+    except KeyError:
+        raise AttributeError(f"module 'convlab' has no attribute {name!r}") from None
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
