@@ -1,0 +1,34 @@
+"""The journal: what a person changed during a run, precisely enough to replay it."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Change:
+    """One setting changed in flight: in force from the update after `step` finished steps on."""
+
+    step: int
+    name: str
+    old: object
+    new: object
+
+    def __str__(self) -> str:
+        return f"{self.name} {_short(self.old)} → {_short(self.new)}"
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+LIVE_SETTINGS: Final = (
+    "lr",
+    "momentum",
+    "betas",
+    "weight_decay",
+    "dropout",
+    "batch_size",
+    "clip_grad_norm",
+    "label_smoothing",
+    "epochs",
+)

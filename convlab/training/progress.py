@@ -1,0 +1,59 @@
+"""How far a run is and how fast, for display only: no number here reaches the training."""
+
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from convlab.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands: epochs and steps begun and planned, samples per second, seconds left (None: unknown)."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int | None
+    samples_per_second: float | None
+    seconds_left: float | None
+
+
+class Speedometer:
+    """Speed over the last seconds of training, pauses left out."""
+
+    def __init__(self) -> None:
+        self._points: deque[tuple[float, float]] = deque(maxlen=30)
+
+    def restart(self) -> None:
+        """Forget the past, after a pause."""
+        self._points.clear()
+
+    def note(self, now: float, trainer: Trainer) -> None:
+        """Note the position at monotonic time `now`, in seconds."""
+        self._points.append((now, _epochs_done(trainer)))
+
+    def progress(self, trainer: Trainer) -> Progress:
+        """The numbers as of the last notes."""
+        samples = trainer.data.train.num_samples
+        points = tuple(self._points)
+        rate = left = None
+        if len(points) > 1 and points[-1][0] > points[0][0]:
+            per_second = (points[-1][1] - points[0][1]) / (points[-1][0] - points[0][0])
+            if per_second > 0:
+                rate = per_second * samples if samples > 0 else None
+                since = time.monotonic() - points[-1][0]
+                left = max(0.0, (trainer.settings.epochs - points[-1][1]) / per_second - since)
+        steps = None
+        if samples > 0:
+            done = max(trainer.epoch - 1, 0)
+            per_epoch = -(-samples // (trainer.data.train.batch_size or trainer.settings.batch_size))
+            remaining = -(-(samples - trainer.position) // trainer.settings.batch_size) if trainer.epoch else per_epoch
+            steps = trainer.history.num_steps + remaining + per_epoch * (trainer.settings.epochs - done - 1)
+        return Progress(trainer.epoch, trainer.settings.epochs, trainer.history.num_steps, steps, rate, left)
+
+
+def _epochs_done(trainer: Trainer) -> float:
+    if not trainer.epoch:
+        return 0.0
+    return trainer.epoch - 1 + trainer.position / max(trainer.data.train.num_samples, 1)

@@ -1,0 +1,324 @@
+"""One execution of a recipe: a thread that trains, and the controls that reach it."""
+
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal, Self
+
+import torch
+from torch import nn
+
+from convlab.data.resolve import Data, resolve
+from convlab.models.borrow import Snapshot, restore, snapshot
+from convlab.spec import SpecError, TrainSpec
+from convlab.training.active import claim, release
+from convlab.training.control import Control
+from convlab.training.history import EpochRecord, History
+from convlab.training.journal import LIVE_SETTINGS, Change
+from convlab.training.loop import train
+from convlab.training.progress import Progress, Speedometer
+from convlab.training.trainer import Criterion, NonFiniteError, Trainer
+
+State = Literal["pending", "running", "paused", "stopped", "finished", "failed"]
+Listener = Callable[["Run"], None]
+Point = Literal["start", "best", "last"]
+
+TICK_SECONDS: Final = 0.1
+"""Shortest time between two calls of a listener while steps go by: ten a second are smooth and cost nothing."""
+
+
+class Run:
+    """One execution of a `TrainSpec` on a model and data, in a thread of its own.
+
+    The model is trained in place. Controls may be used from any thread and take effect at the next step boundary; whether
+    anybody watches makes no difference to the numbers.
+
+    Args:
+        model: any `nn.Module` with something to train.
+        data: what `convlab.data.resolve` takes: ``"digits"``, ``(X, y)``, ``(train, valid)`` data sets or loaders.
+        spec: the recipe; a `TrainSpec()` if left out.
+        criterion: ``criterion(output, target) -> scalar loss``; cross-entropy for classes, mean squared error for numbers.
+        journal: changes of an earlier run to make again, each at its step.
+        name: shown beside the curve.
+
+    Raises:
+        SpecError, ValueError, TypeError: something given cannot work; the message names it and what would.
+
+    Example:
+        >>> from convlab.models.gallery import lenet
+        >>> run = Run(lenet(), "digits", TrainSpec(epochs=1)).start().wait()
+        >>> run.state
+        'finished'
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: object,
+        spec: TrainSpec | None = None,
+        *,
+        criterion: Criterion | None = None,
+        journal: Sequence[Change] = (),
+        name: str = "",
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(
+                f"model must be a torch.nn.Module, got {type(model).__name__}; try model=nn.Sequential(...)."
+            )
+        self.model = model
+        self.spec = spec or TrainSpec()
+        self.data: Data = resolve(data)
+        self.name = name
+        self.state: State = "pending"
+        self.error: BaseException | None = None
+        self.traceback = ""
+        self._trainer = Trainer(model, self.data, self.spec, criterion)
+        self._points: dict[str, Snapshot] = {"start": snapshot(model)}
+        self._to_replay = sorted(journal, key=lambda change: change.step)
+        self._control = Control()
+        self._listeners: list[Listener] = []
+        self._next_tick = 0.0
+        self._speed = Speedometer()
+        self._thread: threading.Thread | None = None
+        self._start_lock = threading.Lock()
+        self._ended = threading.Event()
+
+    # -- what it has done ---------------------------------------------------------------------------------------------
+
+    @property
+    def history(self) -> History:
+        """The records so far."""
+        return self._trainer.history
+
+    @property
+    def journal(self) -> tuple[Change, ...]:
+        """What was changed in flight, oldest first."""
+        return tuple(self._trainer.journal)
+
+    @property
+    def settings(self) -> TrainSpec:
+        """The recipe with all changes so far in force."""
+        return self._trainer.settings
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The live torch optimizer."""
+        return self._trainer.optimizer
+
+    @property
+    def threads(self) -> int:
+        """CPU threads that a step uses."""
+        return self._trainer.threads
+
+    @property
+    def device(self) -> torch.device:
+        """Where it trains."""
+        return self._trainer.device
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is stopped, finished or failed."""
+        return self._ended.is_set()
+
+    @property
+    def progress(self) -> Progress:
+        """Epoch, step, speed and time left, for display."""
+        return self._speed.progress(self._trainer)
+
+    # -- controls -----------------------------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Begin, and return at once.
+
+        Raises:
+            RuntimeError: this run was started before, or another one is training the same model.
+        """
+        with self._start_lock:
+            if self._thread is not None:
+                raise RuntimeError(f"this run is {self.state}; make a new one: Run(model, data, spec).start().")
+            claim(self, self.model)
+            self._thread = threading.Thread(target=self._main, name="convlab-run", daemon=True)
+        self._thread.start()
+        return self
+
+    def pause(self, wait: bool = True) -> Self:
+        """Stand still at the next step boundary; with `wait`, return once it does."""
+        self._control.pause()
+        return self._wait_until_standing(wait)
+
+    def resume(self) -> Self:
+        """Go on after a pause."""
+        self._control.resume()
+        return self
+
+    def step(self, count: int = 1, wait: bool = True) -> Self:
+        """Do exactly `count` optimizer steps, then stand still; starts a pending run. With `wait`, return once done."""
+        if not isinstance(count, int) or count < 1:
+            raise ValueError(f"count must be a whole number of at least 1, got {count!r}; try run.step(1).")
+        if self.ended:
+            raise RuntimeError(f"this run is {self.state} and takes no more steps; make a new one.")
+        self._control.step(count)
+        if self._thread is None:
+            self.start()
+        return self._wait_until_standing(wait)
+
+    def stop(self, wait: bool = True) -> Self:
+        """End at the next step boundary, keeping weights and records; with `wait`, return once it has."""
+        self._control.stop()
+        if self._thread is None and not self.ended:
+            self._end("stopped")
+        if wait and threading.current_thread() is not self._thread:
+            self._ended.wait()
+        return self
+
+    def wait(self, timeout: float | None = None) -> Self:
+        """Block until it ends, or for `timeout` seconds. A first Ctrl-C stops the run after its step, a second raises."""
+        try:
+            self._ended.wait(timeout)
+        except KeyboardInterrupt:
+            self.stop(wait=False)
+            self._ended.wait()
+        return self
+
+    def set(self, **changes: object) -> Self:
+        """Change settings in flight, each from the next step boundary on, each written in the journal.
+
+        Args:
+            changes: any of lr, momentum, betas, weight_decay, dropout, batch_size, clip_grad_norm, label_smoothing, epochs.
+
+        Raises:
+            SpecError: a name or value cannot be; nothing is changed then.
+            RuntimeError: the run has ended.
+        """
+        if self.ended:
+            raise RuntimeError(f"this run is {self.state}: nothing is left to change; set it in the next TrainSpec.")
+        self._check(changes)
+        self._control.change(changes)
+        return self
+
+    def restore(self, point: Point = "best") -> Self:
+        """Put weights and buffers back: of the ``"best"`` epoch, the ``"start"``, or the ``"last"`` step before restoring.
+
+        Raises:
+            RuntimeError: the run is training right now, or no epoch has ended yet.
+        """
+        if self.state == "running":
+            raise RuntimeError("the run is training right now; run.pause() or run.stop() it first.")
+        if "last" not in self._points or point != "last":
+            self._points.setdefault("last", snapshot(self.model))
+        if point == "best":
+            if self._trainer.best is None:
+                raise RuntimeError('no epoch has ended yet, so none is best; try run.restore("start").')
+            restore(self._trainer.best[1], modes=False)
+        elif point in self._points:
+            restore(self._points[point], modes=False)
+        else:
+            raise ValueError(f"point must be 'start', 'best' or 'last', got {point!r}; try run.restore('best').")
+        return self
+
+    def advice(self) -> str:
+        """What a failed run leaves and how to go on, in one sentence."""
+        best = self._trainer.best
+        offer = 'run.restore("start") puts back the weights it began with'
+        if best is not None:
+            offer = f'run.restore("best") puts back those of epoch {best[0].epoch}'
+        return f"the model keeps the weights of step {self.history.num_steps}, and {offer}"
+
+    @property
+    def best(self) -> EpochRecord | None:
+        """The epoch with the lowest validation loss so far (training loss without validation data)."""
+        return self._trainer.best[0] if self._trainer.best else None
+
+    def watch(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener(run)`` from the training thread at each change of state and at most ten times a second.
+
+        Returns a function that ends it. A listener that raises is dropped: watching never harms a run.
+        """
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+
+    # -- the training thread ------------------------------------------------------------------------------------------
+
+    def _main(self) -> None:
+        outside = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            self._become("running")
+            done = train(self._trainer, self._at_boundary)
+            self._end("finished" if done else "stopped")
+        except BaseException as error:  # whatever user code raises belongs in the panel, not on a random cell's stderr
+            self._fail(error)
+        finally:
+            torch.set_num_threads(outside)
+
+    def _at_boundary(self) -> bool:
+        while self._to_replay and self._to_replay[0].step <= self.history.num_steps:
+            change = self._to_replay.pop(0)
+            self._trainer.set(change.name, change.new)
+        if (now := time.monotonic()) >= self._next_tick:
+            self._next_tick = now + TICK_SECONDS
+            self._speed.note(now, self._trainer)
+            self._tell()
+        if self._control.attention:
+            return self._control.boundary(self._apply, self._stands)
+        return True
+
+    def _apply(self, changes: Mapping[str, object]) -> None:
+        for name, value in changes.items():
+            self._trainer.set(name, value)
+        self._tell()
+
+    def _stands(self, still: bool) -> None:
+        self._speed.restart()
+        self._become("paused" if still else "running")
+
+    def _become(self, state: State) -> None:
+        self.state = state
+        self._tell()
+
+    def _tell(self) -> None:
+        for listener in tuple(self._listeners):
+            try:
+                listener(self)
+            except Exception:  # a broken display must not end a training
+                self._listeners.remove(listener)
+
+    def _fail(self, error: BaseException) -> None:
+        self.error = error
+        self.traceback = "" if isinstance(error, NonFiniteError) else traceback.format_exc()
+        self._end("failed")
+
+    def _end(self, state: State) -> None:
+        self.state = state
+        self.model.zero_grad(set_to_none=True)
+        release(self)
+        self._ended.set()
+        self._control.announce_end()
+        self._tell()
+
+    # -- checks -------------------------------------------------------------------------------------------------------
+
+    def _check(self, changes: Mapping[str, object]) -> None:
+        for name in changes:
+            if name not in LIVE_SETTINGS:
+                raise SpecError(f"{name} cannot change during a run; {', '.join(LIVE_SETTINGS)} can.")
+        self.settings.replace(**changes)
+        if "batch_size" in changes and not self.data.train.resizable:
+            raise SpecError("batch_size is fixed by your own DataLoader; pass (X, y) or a data set to change it here.")
+        if "dropout" in changes and not self._trainer.dropouts:
+            raise SpecError("dropout cannot be set: the model has no dropout layer; add one, such as nn.Dropout(0.2).")
+        group: dict[str, Any] = self.optimizer.param_groups[0]
+        for name in ("momentum", "betas"):
+            if name in changes and name not in group:
+                other = "betas" if name == "momentum" else "momentum"
+                raise SpecError(f"{name} is no setting of {self.spec.optimizer}; it has {other}.")
+
+    def _wait_until_standing(self, wait: bool) -> Self:
+        if wait and self._thread is not None and threading.current_thread() is not self._thread:
+            self._control.wait_until_standing(self._ended.is_set)
+        return self
+
+    def __repr__(self) -> str:
+        name = f"{self.name}: " if self.name else ""
+        return f"Run({name}{self.state}, {type(self.model).__name__} on {self.data.name}, {self.history!r})"

@@ -1,0 +1,37 @@
+"""How many CPU threads a step is worth: a rule on its work, never on the clock, so that the last bit does not depend on it."""
+
+from typing import Final
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from convlab.models.borrow import borrowed
+
+WORK_PER_THREAD: Final = 20_000_000
+"""Multiply-adds of one batch's forward pass that make another thread pay; `benchmarks/threads.py` prints the evidence."""
+
+AVAILABLE: Final = torch.get_num_threads()
+"""What torch itself would take: read once, because the number is process-wide and a run changes it."""
+
+
+def mult_adds(model: nn.Module, sample: torch.Tensor) -> int:
+    """Multiply-adds of a forward pass on `sample`, shape (N, ...), by torch's own flop counter; 0 if it cannot run."""
+    with borrowed(model), torch.no_grad():
+        model.eval()
+        with FlopCounterMode(display=False) as counter:
+            try:
+                model(sample)
+            except Exception:  # user code: the run itself meets the error again and reports it
+                return 0
+    return int(counter.get_total_flops()) // 2
+
+
+def num_threads(mult_adds_per_step: int, available: int = AVAILABLE) -> int:
+    """Threads for a step of so many multiply-adds: one for small nets, one more for each `WORK_PER_THREAD`.
+
+    Example:
+        >>> num_threads(1_000_000, available=8), num_threads(45_000_000, available=8)
+        (1, 3)
+    """
+    return max(1, min(available, 1 + mult_adds_per_step // WORK_PER_THREAD))

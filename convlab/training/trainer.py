@@ -1,0 +1,281 @@
+"""One model learning from one data set: the step, the validation, the settings; no threads, no display."""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convlab.data.resolve import Data
+from convlab.data.sources import TensorSource
+from convlab.models.borrow import Snapshot, restore, snapshot
+from convlab.spec import TrainSpec
+from convlab.training.history import EpochRecord, History
+from convlab.training.journal import Change
+from convlab.training.optimizers import apply_setting, build_optimizer, fused_step
+from convlab.training.randomness import HostRandom, PrivateRandom, may_draw
+from convlab.training.scores import Scores
+from convlab.training.threads import mult_adds, num_threads
+
+Criterion = Callable[[Tensor, Tensor], Tensor]
+
+VALID_BATCH = 128
+
+
+class NonFiniteError(ArithmeticError):
+    """The loss or a gradient became infinite or NaN; the model is as it was before that step."""
+
+
+class Trainer:
+    """The state of a training: model, optimizer, data order, random streams, settings in force, records.
+
+    The model is moved to the device in place and trained in place: it is the user's own object throughout.
+    """
+
+    def __init__(self, model: nn.Module, data: Data, spec: TrainSpec, criterion: Criterion | None = None) -> None:
+        self.model, self.data, self.spec, self.settings = model, data, spec, spec
+        self.device = choose_device(spec.device)
+        self.layout = torch.channels_last if spec.channels_last else torch.contiguous_format
+        self.random = PrivateRandom(spec.seed)
+        self.host_random = HostRandom(spec.seed)
+        self.history = History()
+        self.journal: list[Change] = []
+        self.best: tuple[EpochRecord, Snapshot] | None = None
+        self.epoch = 0
+        self.position = 0
+        self._order: Tensor | None = None
+        self._own_criterion = criterion
+        self._prepare()
+
+    def _prepare(self) -> None:
+        model, spec = self.model, self.spec
+        model.to(self.device, memory_format=self.layout) if spec.channels_last else model.to(self.device)
+        self._materialize_lazy()
+        self.params = [param for param in model.parameters() if param.requires_grad]
+        if not self.params:
+            raise ValueError(
+                f"{type(model).__name__} has no parameters to train; thaw one, such as "
+                "`model.conv1.requires_grad_(True)`, or add a layer that has weights."
+            )
+        self.dropouts = [m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
+        if spec.dropout is not None:
+            self._set_dropout(spec.dropout)
+        self.optimizer = build_optimizer(self.params, spec)
+        self._apply_gradients = fused_step(self.optimizer)
+        self._buffers = [buffer for buffer in model.buffers() if buffer.numel()]
+        self._buffers_before = [buffer.clone() for buffer in self._buffers]
+        self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
+        # torch skips the conversion where nothing of its own could draw: the mode costs a few per cent on tiny nets.
+        draws = may_draw(model) or self._own_criterion is not None
+        self._streams = self.random if draws else contextlib.nullcontext()
+        self._found_inf = torch.zeros(1, device=self.device)
+        self._one = torch.ones(1, device=self.device)
+        self.threads = spec.threads or num_threads(mult_adds(model, self._sample()) * spec.batch_size)
+
+    def _materialize_lazy(self) -> None:
+        if any(nn.parameter.is_lazy(p) for p in self.model.parameters()):
+            training = self.model.training
+            with torch.no_grad(), self.random:
+                self.model.eval()(self._sample())
+            self.model.train(training)
+
+    def _sample(self) -> Tensor:
+        return torch.zeros(1, *self.data.input_size, device=self.device)
+
+    def criterion(self, output: Tensor, target: Tensor) -> Tensor:
+        """The user's criterion, or cross-entropy for classes and mean squared error for numbers."""
+        if self._own_criterion is not None:
+            return self._own_criterion(output, target)
+        if not isinstance(output, Tensor):
+            raise TypeError(
+                f"{type(self.model).__name__}.forward returned a {type(output).__name__}, which cross-entropy cannot read; "
+                "pass criterion=lambda output, target: F.cross_entropy(output[0], target), or what fits your output."
+            )
+        if self.data.num_classes is None:
+            return F.mse_loss(output.reshape(target.shape), target)
+        return F.cross_entropy(output, target, label_smoothing=self.settings.label_smoothing)
+
+    # -- settings in flight -------------------------------------------------------------------------------------------
+
+    def set(self, name: str, value: object) -> None:
+        """Put one setting in force from the next update on, and write it in the journal."""
+        old = getattr(self.settings, name)
+        self.settings = self.settings.replace(**{name: value})
+        new = getattr(self.settings, name)
+        if new == old:
+            return
+        if name == "dropout":
+            self._set_dropout(new)
+        elif name in ("lr", "momentum", "betas", "weight_decay"):
+            apply_setting(self.optimizer, name, new)
+        self.journal.append(Change(self.history.num_steps, name, old, new))
+
+    def _set_dropout(self, p: float) -> None:
+        for layer in self.dropouts:
+            layer.p = p
+
+    # -- an epoch -----------------------------------------------------------------------------------------------------
+
+    def begin_epoch(self) -> bool:
+        """Draw the next epoch's order; False when all epochs are done."""
+        if self.epoch >= self.settings.epochs or self._out_of_patience():
+            return False
+        self.epoch += 1
+        self.position = 0
+        self._order = self.data.train.order(self.random.generator)
+        self._began = time.monotonic()
+        self._scores = Scores(self.data.train.num_samples, self.data.num_classes)
+        self.host_random.watch()
+        self._enter_training()
+        return True
+
+    def _enter_training(self) -> None:
+        """Train mode, unless the user set modes by hand: a frozen BatchNorm in eval mode stays as it is."""
+        if not self.model.training:
+            self.model.train()
+            for module in self.model.modules():
+                weights = list(module.parameters(recurse=False))
+                if isinstance(module, nn.modules.batchnorm._BatchNorm) and weights:
+                    module.training = any(weight.requires_grad for weight in weights)
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The rest of the epoch, re-cut whenever the batch size changes."""
+        source = self.data.train
+        while True:
+            size = self.settings.batch_size
+            batches = iter(source.batches(self._order, self.position, size, self.device, self.layout))
+            while size == self.settings.batch_size:
+                with self._user_code():
+                    batch = next(batches, None)
+                if batch is None:
+                    return
+                if len(batch[0]) == 1 and self._has_batch_norm and self.position:
+                    return  # BatchNorm has no variance for one sample: torch would raise on this remainder
+                self.position += len(batch[0])
+                yield batch
+
+    @contextlib.contextmanager
+    def _user_code(self) -> Iterator[None]:
+        if isinstance(self.data.train, TensorSource):
+            yield
+        else:
+            with self.host_random.lent(), self.random:
+                yield
+
+    def update(self, x: Tensor, y: Tensor) -> float:
+        """One optimizer step on one batch; returns the batch's mean loss.
+
+        Raises:
+            NonFiniteError: loss or gradient is not finite; weights and buffers are as before the call.
+        """
+        if self._buffers:
+            torch._foreach_copy_(self._buffers_before, self._buffers)
+        with self._streams, self._autocast():
+            output = self.model(x)
+            loss = self.criterion(output, y)
+        value = loss.item()
+        if not math.isfinite(value):
+            self._undo_buffers()
+            raise NonFiniteError(f"the loss became {value} in step {self.history.num_steps + 1}")
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._check_gradients()
+        self._apply_gradients()
+        for param in self.params:
+            param.grad = None
+        self.history.add_step(value, self.settings.lr)
+        self._scores.add(output, y, value)
+        return value
+
+    def _autocast(self) -> contextlib.AbstractContextManager[object]:
+        if not self.settings.bf16:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def _check_gradients(self) -> None:
+        if (limit := self.settings.clip_grad_norm) is not None:
+            finite = math.isfinite(nn.utils.clip_grad_norm_(self.params, limit).item())
+        else:
+            # The check that gradient scalers use: one kernel over all gradients, which it multiplies by one.
+            grads = [param.grad for param in self.params if param.grad is not None]
+            self._found_inf.zero_()
+            torch._amp_foreach_non_finite_check_and_unscale_(grads, self._found_inf, self._one)
+            finite = not self._found_inf.item()
+        if not finite:
+            for param in self.params:
+                param.grad = None
+            self._undo_buffers()
+            raise NonFiniteError(f"a gradient became infinite or NaN in step {self.history.num_steps + 1}")
+
+    def _undo_buffers(self) -> None:
+        if self._buffers:
+            torch._foreach_copy_(self._buffers, self._buffers_before)
+
+    # -- the end of an epoch ------------------------------------------------------------------------------------------
+
+    def end_epoch(self) -> EpochRecord:
+        """Validate, record the epoch, and keep the weights if they are the best so far."""
+        train_loss, train_accuracy = self._scores.result()
+        valid_loss, valid_accuracy = self.validate()
+        record = EpochRecord(
+            epoch=self.epoch,
+            step=self.history.num_steps,
+            train_loss=train_loss,
+            train_accuracy=train_accuracy,
+            valid_loss=valid_loss,
+            valid_accuracy=valid_accuracy,
+            lr=self.settings.lr,
+            seconds=time.monotonic() - self._began,
+        )
+        self.history.add_epoch(record)
+        score = record.train_loss if valid_loss is None else valid_loss
+        if math.isfinite(score) and (self.best is None or score < _score(self.best[0])):
+            self.best = record, snapshot(self.model)
+        return record
+
+    def validate(self) -> tuple[float | None, float | None]:
+        """Mean loss and accuracy on the validation data, in eval mode, modes given back per module."""
+        source = self.data.valid
+        if source is None:
+            return None, None
+        scores = Scores(source.num_samples, self.data.num_classes)
+        modes = [(module, module.training) for module in self.model.modules()]
+        self.model.eval()
+        try:
+            with torch.no_grad(), self._streams, self._autocast():
+                for x, y in source.batches(source.order(None), 0, VALID_BATCH, self.device, self.layout):
+                    output = self.model(x)
+                    scores.add(output, y, self.criterion(output, y).item())
+        finally:
+            for module, training in modes:
+                module.training = training
+        return scores.result()
+
+    def _out_of_patience(self) -> bool:
+        patience = self.settings.patience
+        return patience is not None and self.best is not None and self.epoch - self.best[0].epoch >= patience
+
+    def finish(self) -> None:
+        """After the last epoch: with early stopping, put the best epoch's weights back."""
+        if self.settings.patience is not None and self.settings.restore_best and self.best is not None:
+            restore(self.best[1], modes=False)
+
+
+def _score(record: EpochRecord) -> float:
+    return record.train_loss if record.valid_loss is None else record.valid_loss
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that a `TrainSpec` names; ``"auto"`` takes CUDA, else Apple's MPS, else the CPU.
+
+    Raises:
+        ValueError: this machine has no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind = name.partition(":")[0]
+    if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
+        raise ValueError(f"device is {name!r}, but torch sees no such device on this machine; try device='cpu'.")
+    return torch.device(name)
