@@ -1,0 +1,68 @@
+import { element } from "./element.js";
+import { formatStep } from "./format.js";
+import { SERIES } from "./series.js";
+
+const NOTHING = "–";
+const SVG = "http://www.w3.org/2000/svg";
+
+/**
+ * The legend, which also reads out the values at a step. Its entries are always the same, so that its height
+ * depends on the width alone.
+ */
+export class Readout {
+  constructor() {
+    this.root = element("div", { class: "convlab-chart-readout", role: "group", "aria-label": "Values" });
+    this.step = this.#entry("step");
+    /** @type {Record<string, HTMLElement>} */
+    this.values = {};
+    for (const name of ["epoch", "train_loss", "valid_loss", "train_accuracy", "valid_accuracy", "lr"]) {
+      const { label, colour, dash } = SERIES[name];
+      this.values[name] = this.#entry(label, colour ? swatch(colour, dash) : null);
+    }
+  }
+
+  /**
+   * @param {import("./store.js").Store} store
+   * @param {number | null} step null: nothing has run yet
+   */
+  show(store, step) {
+    this.step.textContent = step === null ? NOTHING : formatStep(step);
+    for (const [name, value] of Object.entries(this.values)) {
+      const number = step === null ? null : (store.tracks.get(name)?.at(step) ?? null);
+      value.textContent = number === null ? NOTHING : SERIES[name].format(number);
+    }
+  }
+
+  /**
+   * @param {string} label
+   * @param {Element | null} sign
+   */
+  #entry(label, sign = null) {
+    const value = element("span", { class: "is-value" }, NOTHING);
+    const name = element("span", { class: "is-label" }, ...(sign ? [sign] : []), label);
+    this.root.append(element("div", {}, name, value));
+    return value;
+  }
+}
+
+/**
+ * A short piece of the line as it is drawn.
+ * @param {string} colour
+ * @param {number[]} dash
+ */
+function swatch(colour, dash) {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("class", `is-${colour}`);
+  svg.setAttribute("viewBox", "0 0 24 10");
+  svg.setAttribute("aria-hidden", "true");
+  const line = document.createElementNS(SVG, "path");
+  line.setAttribute("d", "M0 5H24");
+  line.setAttribute("stroke-dasharray", dash.join(" "));
+  svg.append(line);
+  if (dash.length) {
+    const marker = document.createElementNS(SVG, "circle");
+    for (const [name, value] of Object.entries({ cx: "12", cy: "5", r: "3" })) marker.setAttribute(name, value);
+    svg.append(marker);
+  }
+  return svg;
+}

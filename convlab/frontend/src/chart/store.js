@@ -1,0 +1,63 @@
+import { unpack } from "./message.js";
+import { SERIES } from "./series.js";
+import { Track } from "./track.js";
+
+/** Buckets of one line of an earlier run: it is faint, and there may be many. */
+const GHOST_LIMIT = 512;
+
+/**
+ * @typedef {Map<string, Track>} Tracks
+ * @typedef {{name: string, tracks: Tracks}} Ghost
+ */
+
+/** What the kernel has told so far; one for all views of a chart in a page. */
+export class Store {
+  constructor() {
+    /** @type {Tracks} */
+    this.tracks = new Map();
+    /** @type {Ghost[]} */
+    this.ghosts = [];
+    /** @type {Set<() => void>} */
+    this.listeners = new Set();
+  }
+
+  /**
+   * @param {{type: string, header: any}} message
+   * @param {(DataView | ArrayBuffer)[]} buffers
+   */
+  receive(message, buffers) {
+    if (message.type === "replace") this.tracks = new Map();
+    if (message.type === "replace" || message.type === "extend") {
+      fill(this.tracks, unpack(message.header, buffers[0]));
+    } else if (message.type === "ghosts") {
+      this.ghosts = message.header.map((/** @type {any} */ ghost, /** @type {number} */ i) => ({
+        name: String(ghost.name),
+        tracks: fill(new Map(), unpack(ghost.header, buffers[i]), GHOST_LIMIT),
+      }));
+    } else {
+      return;
+    }
+    for (const listener of this.listeners) listener();
+  }
+
+  /** The last step of any series of this run; null before the first. */
+  get lastStep() {
+    const steps = [...this.tracks.values()].filter((track) => track.length).map((track) => track.last.maxStep);
+    return steps.length ? Math.max(...steps) : null;
+  }
+}
+
+/**
+ * @param {Tracks} tracks
+ * @param {import("./message.js").Points} points
+ * @param {number} [limit]
+ */
+function fill(tracks, points, limit) {
+  for (const [name, { x, y }] of points) {
+    if (!(name in SERIES)) continue;
+    let track = tracks.get(name);
+    if (!track) tracks.set(name, (track = new Track(limit)));
+    track.append(x, y);
+  }
+  return tracks;
+}

@@ -1,0 +1,264 @@
+import { element } from "./element.js";
+import { formatAccuracy, formatLoss } from "./format.js";
+import { makeGhostNames } from "./ghosts.js";
+import { linesOf } from "./lines.js";
+import { MarkStrip, drawMarkLines } from "./marks.js";
+import { makePlot } from "./plot.js";
+import { accuracyRange, logLossRange, lossRange } from "./ranges.js";
+import { Readout } from "./readout.js";
+import { SERIES } from "./series.js";
+import { onThemeChange, readTheme } from "./theme.js";
+import { makeToolbar } from "./toolbar.js";
+
+const EMPTY = "Press Run: the loss appears here";
+/** Fewest steps that the axis spans, so that the first few do not rush about. */
+const SHORTEST = 20;
+
+let made = 0;
+
+/** One view of a chart: toolbar, marks, the plots of loss and accuracy, readout. */
+export class View {
+  /**
+   * @param {any} model anywidget's
+   * @param {HTMLElement} el
+   * @param {import("./store.js").Store} store
+   */
+  constructor(model, el, store) {
+    this.model = model;
+    this.store = store;
+    this.syncKey = `convlab-chart-${++made}`;
+    /** @type {[number, number] | null} */
+    this.zoom = null;
+    /** @type {number | null} */
+    this.cursor = null;
+    /** @type {number | null} */
+    this.highlighted = null;
+    this.frameRequest = 0;
+    /** @type {{loss: import("./plot.js").Plot, accuracy: import("./plot.js").Plot} | null} */
+    this.plots = null;
+
+    const get = (/** @type {string} */ name) => model.get(name);
+    this.toolbar = makeToolbar({ get, set: (name, value) => this.#set(name, value), resetZoom: () => this.#zoomTo(null) });
+    this.strip = new MarkStrip();
+    this.readout = new Readout();
+    this.ghostNames = makeGhostNames((index) => {
+      this.highlighted = index;
+      this.schedule();
+    });
+    this.empty = element("p", { class: "convlab-chart-empty" }, EMPTY);
+    this.area = element("div", { class: "convlab-chart-area", tabindex: "0", role: "img" });
+    this.area.append(this.ghostNames.root, this.empty);
+    this.root = element(
+      "div",
+      // JupyterLab would take the arrow keys for itself and move to another cell.
+      { class: "convlab convlab-chart", role: "group", "aria-label": "Training curves", "data-lm-suppress-shortcuts": "true" },
+      this.toolbar.root,
+      this.strip.root,
+      this.area,
+      this.readout.root,
+    );
+    el.append(this.root);
+    this.undo = this.#listen();
+    this.schedule();
+  }
+
+  destroy() {
+    cancelAnimationFrame(this.frameRequest);
+    for (const undo of this.undo) undo();
+    this.plots?.loss.destroy();
+    this.plots?.accuracy.destroy();
+    this.root.remove();
+  }
+
+  /** Draws in the next frame, however often it is asked. */
+  schedule() {
+    if (!this.frameRequest) {
+      this.frameRequest = requestAnimationFrame(() => {
+        this.frameRequest = 0;
+        this.#draw();
+      });
+    }
+  }
+
+  /** @returns {(() => void)[]} */
+  #listen() {
+    const schedule = () => this.schedule();
+    const rebuild = () => {
+      this.#dropPlots();
+      this.schedule();
+    };
+    const size = new ResizeObserver(schedule);
+    size.observe(this.root);
+    this.store.listeners.add(schedule);
+    this.model.on("change:smoothing change:marks", schedule);
+    this.model.on("change:log_scale", rebuild);
+    this.area.addEventListener("keydown", (event) => this.#onKey(event));
+    // Read aloud while it is moved by key, silent while it runs.
+    this.area.addEventListener("blur", () => this.readout.root.removeAttribute("aria-live"));
+    return [
+      onThemeChange(rebuild),
+      () => size.disconnect(),
+      () => this.store.listeners.delete(schedule),
+      () => this.model.off("change:smoothing change:marks", schedule),
+      () => this.model.off("change:log_scale", rebuild),
+    ];
+  }
+
+  /**
+   * @param {string} name
+   * @param {unknown} value
+   */
+  #set(name, value) {
+    this.model.set(name, value);
+    // Without a kernel the view still obeys; there is only nobody to tell.
+    try {
+      this.model.save_changes();
+    } catch (error) {
+      console.warn("convlab: the kernel was not told of", name, error);
+    }
+  }
+
+  #dropPlots() {
+    this.plots?.loss.destroy();
+    this.plots?.accuracy.destroy();
+    this.plots = null;
+  }
+
+  #draw() {
+    const width = this.area.clientWidth;
+    if (!width) return;
+    this.plots ??= this.#makePlots(width);
+    for (const plot of [this.plots.loss, this.plots.accuracy]) {
+      if (plot.uplot && plot.uplot.width !== width) plot.resize(width);
+    }
+    const { smoothing, log_scale: positive } = { smoothing: this.model.get("smoothing"), log_scale: this.model.get("log_scale") };
+    const look = { smoothing, highlighted: this.highlighted };
+    this.plots.loss.draw(linesOf(this.store, "loss", { ...look, positive }));
+    this.plots.accuracy.draw(linesOf(this.store, "accuracy", { ...look, positive: false }));
+    this.ghostNames.show(this.store.ghosts);
+    this.toolbar.show(this.zoom !== null);
+    this.empty.hidden = this.store.lastStep !== null;
+    this.#showValues();
+    this.area.setAttribute("aria-label", this.#describe());
+  }
+
+  /** @param {number} width */
+  #makePlots(width) {
+    const theme = readTheme(this.root);
+    const log = this.model.get("log_scale");
+    const frame = {
+      theme,
+      width,
+      syncKey: this.syncKey,
+      domain: () => this.#domain(),
+      onZoom: (/** @type {[number, number] | null} */ range) => this.#zoomTo(range),
+      onCursor: (/** @type {any} */ u) => this.#onCursor(u),
+    };
+    const drawMarks = (/** @type {any} */ u) => drawMarkLines(u, this.model.get("marks"), theme.faint);
+    return {
+      loss: makePlot(
+        this.area,
+        { label: "loss", height: 200, log, steps: false, range: log ? logLossRange : lossRange, tick: shortNumber },
+        {
+          ...frame,
+          onDraw: (u) => {
+            drawMarks(u);
+            this.#drawStrip(u, theme.font);
+          },
+        },
+      ),
+      accuracy: makePlot(
+        this.area,
+        {
+          label: "accuracy, %",
+          height: 180,
+          log: false,
+          steps: true,
+          range: accuracyRange,
+          tick: (value) => (value > 1 ? "" : String(Math.round(1000 * value) / 10)),
+        },
+        { ...frame, onDraw: drawMarks },
+      ),
+    };
+  }
+
+  /**
+   * @param {any} u
+   * @param {string} font
+   */
+  #drawStrip(u, font) {
+    const left = u.bbox.left / devicePixelRatio;
+    const width = u.bbox.width / devicePixelRatio;
+    this.strip.draw(this.model.get("marks"), { toX: (step) => u.valToPos(step, "x"), left, width, font });
+    this.ghostNames.root.style.right = `${u.width - left - width + 4}px`;
+  }
+
+  /** @returns {[number, number]} the steps in view */
+  #domain() {
+    if (this.zoom) return this.zoom;
+    const ghosts = this.store.ghosts.flatMap((ghost) => [...ghost.tracks.values()]);
+    const ends = ghosts.filter((track) => track.length).map((track) => track.last.maxStep);
+    return [0, Math.max(SHORTEST, this.store.lastStep ?? 0, ...ends)];
+  }
+
+  /** @param {[number, number] | null} range */
+  #zoomTo(range) {
+    this.zoom = range;
+    this.schedule();
+  }
+
+  /** @param {any} u */
+  #onCursor(u) {
+    const inside = u.cursor.left >= 0;
+    this.cursor = inside ? u.posToVal(u.cursor.left, "x") : null;
+    this.strip.point(inside ? u.cursor.left : null);
+    this.#showValues();
+  }
+
+  #showValues() {
+    const last = this.store.lastStep;
+    const step = this.cursor === null || last === null ? last : Math.min(last, Math.max(0, this.cursor));
+    this.readout.show(this.store, step === null ? null : Math.round(step));
+  }
+
+  /** @param {KeyboardEvent} event */
+  #onKey(event) {
+    const u = this.plots?.loss.uplot;
+    if (!u || event.target !== this.area) return;
+    const [from, to] = this.#domain();
+    const width = u.valToPos(to, "x") - u.valToPos(from, "x");
+    const stride = width / (event.shiftKey ? 10 : 100);
+    const at = u.cursor.left !== undefined && u.cursor.left >= 0 ? u.cursor.left : width;
+    /** @type {Record<string, number>} */
+    const moves = { ArrowLeft: at - stride, ArrowRight: at + stride, Home: 0, End: width, Escape: -10 };
+    if (!(event.key in moves)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.readout.root.setAttribute("aria-live", "polite");
+    const left = event.key === "Escape" ? -10 : Math.min(width, Math.max(0, moves[event.key]));
+    for (const plot of [this.plots?.loss.uplot, this.plots?.accuracy.uplot]) plot?.setCursor({ left, top: 10 });
+  }
+
+  /** @returns {string} the curves in words */
+  #describe() {
+    const step = this.store.lastStep;
+    if (step === null) return `Curves of loss and accuracy against training steps. ${EMPTY}.`;
+    const said = [
+      ["train_loss", formatLoss],
+      ["valid_loss", formatLoss],
+      ["train_accuracy", formatAccuracy],
+      ["valid_accuracy", formatAccuracy],
+    ].flatMap(([name, format]) => {
+      const value = this.store.tracks.get(/** @type {string} */ (name))?.at(step) ?? null;
+      const label = SERIES[/** @type {string} */ (name)].label.replace("acc.", "accuracy");
+      return value === null ? [] : [`${label} ${/** @type {(v: number) => string} */ (format)(value)}`];
+    });
+    return `Curves of loss and accuracy against training steps. At step ${step}: ${said.join(", ")}. Arrow keys read them.`;
+  }
+}
+
+/** @param {number} value */
+function shortNumber(value) {
+  const size = Math.abs(value);
+  return size !== 0 && (size < 1e-3 || size >= 1e5) ? value.toExponential() : String(Number(value.toPrecision(4)));
+}
