@@ -26,8 +26,8 @@ def fit(
         data: ``"digits"``, ``"shapes"``, ``(X, y)``, ``(train, valid)`` data sets or loaders; X is (N, C, H, W).
         spec: the recipe; `TrainSpec()` if left out.
         criterion: ``criterion(output, target) -> scalar``; cross-entropy for classes, mean squared error for numbers.
-        journal: changes to make in flight, each at its step: ``fit(model, data, run.spec, journal=run.journal)`` repeats a
-            run bit for bit from the same weights.
+        journal: changes to make in flight, each at its step: ``fit(model, data, run.spec, journal=run.journal)``
+            repeats a run bit for bit from the same weights.
 
     Returns:
         The run: `finished`; `stopped` after Ctrl-C; `failed`, with a warning, where the loss became infinite or NaN.

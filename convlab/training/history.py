@@ -20,7 +20,7 @@ EPOCH_ROWS: Final = 2**12
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One pass over the training data. Losses are means per sample, accuracies shares in 0..1 (None where undefined)."""
+    """One pass over the training data. Losses are means per sample, accuracies shares in 0..1, or None."""
 
     epoch: int
     step: int
@@ -35,7 +35,7 @@ class EpochRecord:
 class History:
     """The records of a run: training loss and lr per step, losses and accuracies per epoch.
 
-    Up to 65,536 steps every step has its own row. Past that, neighbouring rows are merged two by two (mean, minimum and
+    Up to 65,536 steps every step has its own row. Past that, neighbouring rows are merged in pairs (mean, minimum and
     maximum are kept, so spikes stay visible) and `stride`, the number of steps in a row, doubles: a million steps take
     as much memory as the first 65,536. Epochs are thinned likewise past 4,096, the first and the latest staying.
 
@@ -110,12 +110,14 @@ class History:
     @property
     def train_loss(self) -> Array:
         """Training loss of each row, the mean over its `stride` steps, shape (rows,)."""
-        return self._columns()[1][0]
+        mean: Array = self._columns()[1][0]
+        return mean
 
     @property
     def lr(self) -> Array:
         """Learning rate of the last step of each row, shape (rows,)."""
-        return self._columns()[1][3]
+        lr: Array = self._columns()[1][3]
+        return lr
 
     @property
     def epochs(self) -> Sequence[EpochRecord]:

@@ -10,7 +10,7 @@ from convlab.spec import TrainSpec
 
 
 def build_optimizer(params: Iterable[nn.Parameter], spec: TrainSpec) -> optim.Optimizer:
-    """The optimizer that `spec` names, over `params`; torch's own class with torch's own fused kernel where it has one."""
+    """The optimizer that `spec` names, over `params`: torch's own class, with its fused kernel where it has one."""
     params = list(params)
     lr, decay = spec.lr, spec.weight_decay
     if spec.optimizer == "rmsprop":
@@ -50,12 +50,12 @@ def fused_step(optimizer: optim.Optimizer) -> Apply:
     """`optimizer.step` without the bookkeeping around its kernel, or `optimizer.step` itself.
 
     On small nets `Optimizer.step` spends more time collecting its tensors than updating them. Where the optimizer is
-    exactly torch's fused SGD, Adam or AdamW, with one group, no hooks, and every parameter with a gradient, its kernel is
-    called on lists kept from step to step; the tensors in `optimizer.state` stay the truth. The kernels are private to
-    torch: anything unexpected falls back to `optimizer.step`, and a test holds both to the same bits.
+    exactly torch's fused SGD, Adam or AdamW, with one group, no hooks, and every parameter with a gradient, its kernel
+    is called on lists kept from step to step; the tensors in `optimizer.state` stay the truth. The kernels are private
+    to torch: anything unexpected falls back to `optimizer.step`, and a test holds both to the same bits.
     """
     if not _is_plain(optimizer):
-        return lambda: optimizer.step()
+        return _WholeStep(optimizer)
     if type(optimizer) is optim.SGD:
         return _FusedSGD(optimizer)
     return _FusedAdam(optimizer)
@@ -78,6 +78,14 @@ def _is_plain(optimizer: optim.Optimizer) -> bool:
     return bool(group["fused"]) and not hooks and not any(group.get(key) for key in special) and one_device and dense
 
 
+class _WholeStep:
+    def __init__(self, optimizer: optim.Optimizer) -> None:
+        self.optimizer = optimizer
+
+    def __call__(self) -> None:
+        self.optimizer.step()
+
+
 class _Fused:
     """Shared by the kernels below: the parameter list, and the state tensors gathered from the optimizer."""
 
@@ -86,7 +94,7 @@ class _Fused:
     def __init__(self, optimizer: optim.Optimizer) -> None:
         self.optimizer = optimizer
         self.group: dict[str, Any] = optimizer.param_groups[0]
-        self.params: list[nn.Parameter] = []
+        self.params: list[Tensor] = []
         self.state: tuple[list[Tensor], ...] = ()
 
     def gather(self) -> bool:
@@ -98,12 +106,14 @@ class _Fused:
         self.state = tuple([state[key] for state in states] for key in self.keys)
         return True
 
-    def fits(self, grads: list[Tensor | None]) -> bool:
-        """Whether the lists still describe what has gradients and state now."""
-        if not self.params or any(grad is None for grad in grads):
-            return False
+    def grads(self) -> list[Tensor]:
+        """The gradients, one for each parameter; empty where the lists no longer describe gradients and state."""
+        grads = [param.grad for param in self.params if param.grad is not None]
+        if not grads or len(grads) < len(self.params):
+            return []
         first = self.optimizer.state.get(self.params[0], {})
-        return all(first.get(key) is column[0] for key, column in zip(self.keys, self.state, strict=True))
+        kept = all(first.get(key) is column[0] for key, column in zip(self.keys, self.state, strict=True))
+        return grads if kept else []
 
 
 class _FusedSGD(_Fused):
@@ -112,8 +122,7 @@ class _FusedSGD(_Fused):
         keys = ("momentum_buffer",) if momentum else ()
         if keys != self.keys:
             self.keys, self.params = keys, []
-        grads = [param.grad for param in self.params]
-        if not self.fits(grads):
+        if not (grads := self.grads()):
             self.optimizer.step()
             self.gather()
             return
@@ -136,8 +145,7 @@ class _FusedAdam(_Fused):
     keys = ("exp_avg", "exp_avg_sq", "step")
 
     def __call__(self) -> None:
-        grads = [param.grad for param in self.params]
-        if not self.fits(grads):
+        if not (grads := self.grads()):
             self.optimizer.step()
             self.gather()
             return

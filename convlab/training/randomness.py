@@ -1,8 +1,8 @@
-"""A run's own random numbers: the same seed gives the same curve, whatever else the process draws meanwhile.
+"""A run's own random numbers: the same seed gives the same curve, whatever else draws meanwhile.
 
-torch's default generator is shared by every thread, so a `torch.rand` in another cell would change a run's dropout. While
-a step runs in its thread, `PrivateRandom` gives each random function the run's own generator instead. The numbers are
-those that the default generator would have given after ``torch.manual_seed(seed)``: a textbook loop sees the same ones.
+torch's default generator is shared by every thread, so a `torch.rand` in another cell would change a run's dropout.
+While a step runs in its thread, `PrivateRandom` gives each random function the run's own generator instead. They are
+the numbers that the default generator gives after ``torch.manual_seed(seed)``: a textbook loop sees the same ones.
 """
 
 import random

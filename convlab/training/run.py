@@ -21,6 +21,7 @@ from convlab.training.progress import Progress, Speedometer
 from convlab.training.trainer import Criterion, NonFiniteError, Trainer
 
 State = Literal["pending", "running", "paused", "stopped", "finished", "failed"]
+ENDED: Final = ("stopped", "finished", "failed")
 Listener = Callable[["Run"], None]
 Point = Literal["start", "best", "last"]
 
@@ -31,14 +32,14 @@ TICK_SECONDS: Final = 0.1
 class Run:
     """One execution of a `TrainSpec` on a model and data, in a thread of its own.
 
-    The model is trained in place. Controls may be used from any thread and take effect at the next step boundary; whether
-    anybody watches makes no difference to the numbers.
+    The model is trained in place. Controls may be used from any thread and take effect at the next step boundary;
+    whether anybody watches makes no difference to the numbers.
 
     Args:
         model: any `nn.Module` with something to train.
         data: what `convlab.data.resolve` takes: ``"digits"``, ``(X, y)``, ``(train, valid)`` data sets or loaders.
         spec: the recipe; a `TrainSpec()` if left out.
-        criterion: ``criterion(output, target) -> scalar loss``; cross-entropy for classes, mean squared error for numbers.
+        criterion: ``criterion(output, target) -> scalar loss``; cross-entropy for classes, squared error for numbers.
         journal: changes of an earlier run to make again, each at its step.
         name: shown beside the curve.
 
@@ -119,7 +120,7 @@ class Run:
     @property
     def ended(self) -> bool:
         """Whether it is stopped, finished or failed."""
-        return self._ended.is_set()
+        return self.state in ENDED
 
     @property
     def progress(self) -> Progress:
@@ -173,7 +174,7 @@ class Run:
         return self
 
     def wait(self, timeout: float | None = None) -> Self:
-        """Block until it ends, or for `timeout` seconds. A first Ctrl-C stops the run after its step, a second raises."""
+        """Block until it ends, or for `timeout` seconds. Ctrl-C stops the run after its step; twice raises."""
         try:
             self._ended.wait(timeout)
         except KeyboardInterrupt:
@@ -185,7 +186,8 @@ class Run:
         """Change settings in flight, each from the next step boundary on, each written in the journal.
 
         Args:
-            changes: any of lr, momentum, betas, weight_decay, dropout, batch_size, clip_grad_norm, label_smoothing, epochs.
+            changes: any of lr, momentum, betas, weight_decay, dropout, batch_size, clip_grad_norm, label_smoothing,
+                epochs.
 
         Raises:
             SpecError: a name or value cannot be; nothing is changed then.
@@ -198,7 +200,7 @@ class Run:
         return self
 
     def restore(self, point: Point = "best") -> Self:
-        """Put weights and buffers back: of the ``"best"`` epoch, the ``"start"``, or the ``"last"`` step before restoring.
+        """Put weights and buffers back: of the ``"best"`` epoch, the ``"start"``, or the ``"last"`` step before that.
 
         Raises:
             RuntimeError: the run is training right now, or no epoch has ended yet.
@@ -293,9 +295,10 @@ class Run:
         self.state = state
         self.model.zero_grad(set_to_none=True)
         release(self)
+        # Listeners first: whoever waits for the end finds the last picture drawn.
+        self._tell()
         self._ended.set()
         self._control.announce_end()
-        self._tell()
 
     # -- checks -------------------------------------------------------------------------------------------------------
 

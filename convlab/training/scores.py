@@ -7,7 +7,7 @@ from torch import Tensor
 class Scores:
     """Accumulates batches; hits are counted on the tape of predictions once, at the end, not step by step."""
 
-    def __init__(self, num_samples: int, num_classes: int | None) -> None:
+    def __init__(self, num_classes: int | None) -> None:
         self.num_classes = num_classes
         self._loss = 0.0
         self._seen = 0

@@ -1,4 +1,4 @@
-"""How many CPU threads a step is worth: a rule on its work, never on the clock, so that the last bit does not depend on it."""
+"""How many CPU threads a step is worth: a rule on its work, never on the clock: timing would decide the last bit."""
 
 from typing import Final
 
@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from convlab.models.borrow import borrowed
 
 WORK_PER_THREAD: Final = 20_000_000
-"""Multiply-adds of one batch's forward pass that make another thread pay; `benchmarks/threads.py` prints the evidence."""
+"""Multiply-adds of one batch's forward pass that make another thread pay: see `benchmarks/threads.py`."""
 
 AVAILABLE: Final = torch.get_num_threads()
 """What torch itself would take: read once, because the number is process-wide and a run changes it."""

@@ -52,7 +52,9 @@ class Trainer:
 
     def _prepare(self) -> None:
         model, spec = self.model, self.spec
-        model.to(self.device, memory_format=self.layout) if spec.channels_last else model.to(self.device)
+        model.to(self.device)
+        if spec.channels_last:
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
         self._materialize_lazy()
         self.params = [param for param in model.parameters() if param.requires_grad]
         if not self.params:
@@ -91,7 +93,7 @@ class Trainer:
             return self._own_criterion(output, target)
         if not isinstance(output, Tensor):
             raise TypeError(
-                f"{type(self.model).__name__}.forward returned a {type(output).__name__}, which cross-entropy cannot read; "
+                f"{type(self.model).__name__}.forward returned a {type(output).__name__}, not a tensor; "
                 "pass criterion=lambda output, target: F.cross_entropy(output[0], target), or what fits your output."
             )
         if self.data.num_classes is None:
@@ -127,7 +129,7 @@ class Trainer:
         self.position = 0
         self._order = self.data.train.order(self.random.generator)
         self._began = time.monotonic()
-        self._scores = Scores(self.data.train.num_samples, self.data.num_classes)
+        self._scores = Scores(self.data.num_classes)
         self.host_random.watch()
         self._enter_training()
         return True
@@ -180,7 +182,7 @@ class Trainer:
         if not math.isfinite(value):
             self._undo_buffers()
             raise NonFiniteError(f"the loss became {value} in step {self.history.num_steps + 1}")
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self._check_gradients()
         self._apply_gradients()
         for param in self.params:
@@ -240,7 +242,7 @@ class Trainer:
         source = self.data.valid
         if source is None:
             return None, None
-        scores = Scores(source.num_samples, self.data.num_classes)
+        scores = Scores(self.data.num_classes)
         modes = [(module, module.training) for module in self.model.modules()]
         self.model.eval()
         try:
