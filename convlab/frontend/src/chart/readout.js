@@ -15,7 +15,7 @@ export class Readout {
     this.step = this.#entry("step");
     /** @type {Record<string, HTMLElement>} */
     this.values = {};
-    for (const name of ["epoch", "train_loss", "valid_loss", "train_accuracy", "valid_accuracy", "lr"]) {
+    for (const name of ["epoch", "lr", "train_loss", "valid_loss", "train_accuracy", "valid_accuracy"]) {
       const { label, colour, dash } = SERIES[name];
       this.values[name] = this.#entry(label, colour ? swatch(colour, dash) : null);
     }
