@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from operator import index
 from typing import Final, Literal, NamedTuple, Self
 
 Padding = int | Literal["same", "valid"]
@@ -60,17 +61,20 @@ class ConvSettings:
     transposed: bool = False
 
     def __post_init__(self) -> None:
-        if type(self.dims) is not int or self.dims not in (1, 2):
+        if isinstance(self.dims, bool) or self.dims not in (1, 2):
             raise ValueError(f"dims must be 1 or 2, got {self.dims!r}; try dims=2.")
         if not isinstance(self.transposed, bool):
             raise ValueError(f"transposed must be True or False, got {self.transposed!r}; try transposed=True.")
         for name in (*SIZES, *CHANNELS):
             value = getattr(self, name)
-            if name == "padding" and value in ("same", "valid"):
+            if name == "padding" and isinstance(value, str) and value in ("same", "valid"):
                 continue
-            if type(value) is not int:
+            try:
+                # numpy's integers are as good as Python's; True is no number.
+                object.__setattr__(self, name, index(None if isinstance(value, bool) else value))
+            except TypeError:
                 kind = 'a whole number, "same" or "valid"' if name == "padding" else "a whole number"
-                raise ValueError(f"{name} must be {kind}, got {value!r}; try {name}=1.")
+                raise ValueError(f"{name} must be {kind}, got {value!r}; try {name}=1.") from None
 
     def replace(self, **changes: object) -> Self:
         """A copy with `changes`."""

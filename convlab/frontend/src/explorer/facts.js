@@ -59,16 +59,21 @@ function fieldSentence(s) {
 export function remark(s) {
   const left = unseen(s);
   if (left) return `The last ${left} px of the input with its padding are in no window: no output sees them.`;
-  if (s.transposed && s.stride > 1 && s.kernel_size > 1) {
-    const holes = s.kernel_size < s.stride || (s.dilation > 1 && s.dilation % s.stride === 0);
-    if (holes) return "Some outputs get nothing but the bias: the painted patches leave holes.";
-    if (s.kernel_size % s.stride) return "kernel_size is no multiple of stride: neighbours are painted unequally often (checkerboard).";
-  }
+  if (s.transposed) return ofPatches(s);
   if (s.kernel_size === 1 && s.dilation > 1) return "With kernel_size 1 there is nothing to spread: dilation has no effect.";
-  if (!s.transposed && s.padding !== "same" && pads(s)[0] > span(s) - 1) {
+  if (s.padding !== "same" && pads(s)[0] > span(s) - 1) {
     return "The outermost windows lie wholly on padding: their outputs are just the bias.";
   }
   return "";
+}
+
+/** How evenly the painted patches cover the output. @param {Settings} s */
+function ofPatches(s) {
+  const counts = Array(s.stride).fill(0);
+  for (let weight = 0; weight < s.kernel_size; weight++) counts[(weight * s.dilation) % s.stride] += 1;
+  if (counts.includes(0)) return "Some outputs get nothing but the bias: the painted patches leave holes.";
+  if (new Set(counts).size === 1) return "";
+  return "Some outputs are painted more often than their neighbours (checkerboard): a kernel_size that is a multiple of the stride avoids it.";
 }
 
 /** The list of them. */

@@ -1,0 +1,33 @@
+/** One line of text that says why something stopped, or what a word means; it keeps its place when empty. */
+import { el } from "./dom.js";
+
+export class Message {
+  constructor() {
+    this.element = el("div", { class: "cx-message", role: "status", "aria-live": "polite" });
+  }
+
+  /** @param {string} text @param {?{text: string, act: () => void}} remedy */
+  stop(text, remedy = null) {
+    this.show("stop", text);
+    if (!remedy) return;
+    const act = () => {
+      this.clear();
+      remedy.act();
+    };
+    this.element.append(el("button", { type: "button", class: "cx-button", onclick: act }, remedy.text));
+  }
+
+  /** @param {string} text */
+  tell(text) {
+    this.show("tell", text);
+  }
+
+  clear() {
+    this.show("", "");
+  }
+
+  show(kind, text) {
+    this.element.className = `cx-message ${kind}`;
+    this.element.replaceChildren(el("span", {}, text));
+  }
+}
