@@ -1,4 +1,6 @@
 """What a user hands over, made into batches; the data sets that need no network."""
 
-from convlab.data.resolve import Data as Data
+from convlab.data.data import Data as Data
+from convlab.data.digits import digits as digits
 from convlab.data.resolve import resolve as resolve
+from convlab.data.shapes import shapes as shapes

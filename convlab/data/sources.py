@@ -106,7 +106,7 @@ class TensorSource(Source):
                 index = order[first:last].to(x.device)
                 some_x, some_y = _gather(x, index), y.index_select(0, index)
             some_x, some_y = _place(some_x, device, memory_format), some_y.to(device)
-            yield from zip(some_x.split(batch_size), some_y.split(batch_size), strict=True)
+            yield from zip(torch.split(some_x, batch_size), torch.split(some_y, batch_size), strict=True)
 
     def _place_all(self, device: torch.device, memory_format: torch.memory_format) -> tuple[Tensor, Tensor]:
         """The whole split on the device in the layout, kept for the next epoch; a large one stays where it is."""

@@ -1,0 +1,65 @@
+"""The record of data that is ready for training."""
+
+import hashlib
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch import uint8 as as_bytes
+
+from convlab.data.sources import Source
+
+
+@dataclass(frozen=True, repr=False)
+class Data:
+    """Data ready for training: two sources, what they hold, and how they were parted.
+
+    Attributes:
+        name: ``"digits"``, ``"shapes:7"``, or in words what was handed over.
+        train: where training batches come from.
+        valid: where validation batches come from; None without validation.
+        input_size: the size of one sample, ``(C, H, W)``.
+        num_classes: how many classes; None where the targets are numbers (regression).
+        classes: the classes' names, in the order of their labels; empty for regression.
+        split: one sentence on the split: how many samples on each side, how they were drawn, the seed.
+        fingerprint: SHA-256 of the content of data in memory, else of the first samples and the lengths.
+        notes: one sentence for each thing that was done to the data, or is worth knowing about them.
+    """
+
+    name: str
+    train: Source
+    valid: Source | None
+    input_size: tuple[int, ...]
+    num_classes: int | None
+    classes: tuple[str, ...]
+    split: str
+    fingerprint: str
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.input_size))
+        target = "regression" if self.num_classes is None else f"{self.num_classes} classes"
+        return " ".join((f"{self.name}: {size}, {target}. {self.split}", *self.notes))
+
+
+def split_sentence(num_train: int, num_valid: int | None, how: str) -> str:
+    """One sentence on a split; -1 is an unknown number of samples, None is no validation.
+
+    >>> split_sentence(1437, 360, "stratified by class, seed 0")
+    '1,437 samples train and 360 validate, stratified by class, seed 0.'
+    """
+    train = "An unknown number of samples" if num_train < 0 else f"{num_train:,} samples"
+    if num_valid is None:
+        return f"{train} train and none validate, {how}."
+    return f"{train} train and {'an unknown number' if num_valid < 0 else f'{num_valid:,}'} validate, {how}."
+
+
+def digest(*parts: Tensor | str) -> str:
+    """SHA-256 of tensors, by type, shape and content, and of texts."""
+    sha = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, str):
+            sha.update(part.encode())
+        else:
+            sha.update(f"{part.dtype} {tuple(part.shape)}".encode())
+            sha.update(part.detach().cpu().contiguous().view(as_bytes).numpy().data)
+    return sha.hexdigest()
