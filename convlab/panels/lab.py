@@ -1,6 +1,7 @@
 """The bench."""
 
 import html
+import threading
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from convlab.panels.transport import Transport
 from convlab.spec import TrainSpec
 from convlab.training.fit import report_failure
 from convlab.training.journal import LIVE_SETTINGS
+from convlab.training.optimizers import warm_up
 from convlab.training.run import Run
 from convlab.training.trainer import Criterion, NonFiniteError
 
@@ -229,6 +231,7 @@ class Lab(widgets.VBox):
             print(f"{self!r}: open it in JupyterLab, or train with lab.run()")  # noqa: T201  # a plain Python prompt
             return
         take_cell(self)
+        threading.Thread(target=warm_up, name="convlab-warm-up", daemon=True).start()
         stop_on_interrupt(self)
         view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
         # Two outputs: the live view, of which a saved notebook keeps nothing, and a picture, which the live one hides.

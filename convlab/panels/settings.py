@@ -1,6 +1,6 @@
 """The controls of a `TrainSpec`: each writes a new recipe into one trait, and the recipe itself does the checking."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import ipywidgets as widgets
@@ -9,7 +9,7 @@ import traitlets
 from convlab.spec import OPTIMIZERS, SpecError, TrainSpec
 from convlab.training.journal import LIVE_SETTINGS
 
-_STYLE: Final = {"description_width": "7.5em"}
+_STYLE: Final = {"description_width": "6.5em"}
 
 TOOLTIPS: Final[Mapping[str, str]] = {
     "lr": "Learning rate: how far each step moves the weights along the gradient. Works while training runs.",
@@ -78,7 +78,11 @@ class Settings(widgets.GridBox):
         try:
             for name, control in self.controls.items():
                 value = getattr(change["new"], name)
-                if value is not None and control.value != value:
+                if value is None or control.value == value:
+                    continue
+                if isinstance(control, ChoiceSlider):
+                    control.take(value)
+                else:
                     control.value = value
         finally:
             self._following = False
@@ -97,42 +101,58 @@ def _tooltip(name: str, fixed: bool, adam: bool, resizable: bool) -> str:
 
 
 def _controls(spec: TrainSpec, dropout: float | None) -> dict[str, Any]:
-    def common(text: str) -> dict[str, Any]:
-        return {"description": text, "style": _STYLE}
-
     controls: dict[str, Any] = {
-        "lr": widgets.FloatLogSlider(
-            spec.lr, base=10, min=-5, max=1, step=0.02, readout_format=".2g", **common("Learning rate")
+        "lr": ChoiceSlider("Learning rate", _per_decade(-6, 1, (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)), spec.lr),
+        "momentum": ChoiceSlider(
+            "Momentum", (0, *_tenths(1, 8), 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99), spec.momentum
         ),
+        "batch_size": ChoiceSlider("Batch size", [2**power for power in range(11)], spec.batch_size),
+        "weight_decay": ChoiceSlider("Weight decay", (0, *_per_decade(-6, -1, (1, 2, 5))), spec.weight_decay),
         "optimizer": widgets.Dropdown(
             options=[("SGD", "sgd"), ("Adam", "adam"), ("AdamW", "adamw"), ("RMSprop", "rmsprop")],
             value=spec.optimizer,
-            **common("Optimizer"),
+            description="Optimizer",
+            style=_STYLE,
         ),
-        "momentum": widgets.FloatSlider(
-            spec.momentum, min=0, max=0.99, step=0.01, readout_format=".2f", **common("Momentum")
-        ),
-        "batch_size": widgets.SelectionSlider(
-            options=_sizes_with(spec.batch_size), value=spec.batch_size, **common("Batch size")
-        ),
-        "weight_decay": widgets.SelectionSlider(
-            options=_decays_with(spec.weight_decay), value=spec.weight_decay, **common("Weight decay")
-        ),
-        "epochs": widgets.BoundedIntText(spec.epochs, min=1, max=10**7, **common("Epochs")),
-        "seed": widgets.BoundedIntText(spec.seed, min=0, max=2**31 - 1, **common("Seed")),
+        "epochs": widgets.BoundedIntText(spec.epochs, min=1, max=10**7, description="Epochs", style=_STYLE),
+        "seed": widgets.BoundedIntText(spec.seed, min=0, max=2**31 - 1, description="Seed", style=_STYLE),
     }
     assert [value for _, value in controls["optimizer"].options] == list(OPTIMIZERS)
     if dropout is not None:
-        controls["dropout"] = widgets.FloatSlider(
-            dropout, min=0, max=0.95, step=0.05, readout_format=".2f", **common("Dropout")
-        )
+        controls["dropout"] = ChoiceSlider("Dropout", (0, 0.05, *_tenths(1, 9)), dropout)
     return controls
 
 
-def _sizes_with(size: int) -> list[tuple[str, int]]:
-    return [(f"{size:,}", size) for size in sorted({1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, size})]
+class ChoiceSlider(widgets.SelectionSlider):
+    """A slider over numbers worth trying; any other number that is set joins them, exactly.
+
+    ipywidgets' own number sliders round to their step in the browser and send the rounded value back, so that merely
+    opening a panel would turn lr 0.05 into 0.0501.
+    """
+
+    def __init__(self, text: str, choices: Iterable[float], value: float) -> None:
+        self._choices = sorted({*choices, value})
+        super().__init__(options=_labelled(self._choices), value=value, description=text, style=_STYLE)
+
+    def take(self, value: float) -> None:
+        """Move to `value`, adding it to the choices if it is none of them."""
+        if value not in self._choices:
+            self._choices = sorted({*self._choices, value})
+            with self.hold_trait_notifications():
+                self.options = _labelled(self._choices)
+                self.value = value
+        self.value = value
 
 
-def _decays_with(decay: float) -> list[tuple[str, float]]:
-    decays = {0.0, *(m * 10.0**e for e in range(-6, 0) for m in (1, 3)), decay}
-    return [(f"{value:.2g}", value) for value in sorted(round(value, 12) for value in decays)]
+def _labelled(choices: Iterable[float]) -> list[tuple[str, float]]:
+    return [(f"{choice:,}" if isinstance(choice, int) else f"{choice:.4g}", choice) for choice in choices]
+
+
+def _per_decade(first: int, last: int, digits: Iterable[float]) -> list[float]:
+    """Each of `digits` in each decade from 10**first on, and 10**last; read from text, so that 3e-5 is exactly 3e-5."""
+    digits = tuple(digits)
+    return [*(float(f"{digit}e{power}") for power in range(first, last) for digit in digits), float(f"1e{last}")]
+
+
+def _tenths(first: int, last: int) -> list[float]:
+    return [tenth / 10 for tenth in range(first, last + 1)]

@@ -1,5 +1,6 @@
 """Which runs are training now: one at a time on any set of weights."""
 
+import atexit
 import threading
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,17 @@ def claim(run: "Run", model: nn.Module) -> None:
                     "stop that one first: run.stop()."
                 )
         _active[run] = weights
+
+
+@atexit.register
+def _stop_all() -> None:
+    """Let every run reach a step boundary: torch aborts the process that exits under a thread in one of its kernels."""
+    with _lock:
+        runs = list(_active)
+    for run in runs:
+        run.stop(wait=False)
+    for run in runs:
+        run.wait(10)
 
 
 def release(run: "Run") -> None:

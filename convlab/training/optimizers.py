@@ -27,6 +27,11 @@ def _can_fuse(params: list[nn.Parameter]) -> bool:
     return devices <= {"cpu", "cuda"} and all(param.is_floating_point() for param in params)
 
 
+def warm_up() -> None:
+    """Load what torch puts off until the first optimizer: some seconds that nobody wants between a click and a step."""
+    optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+
+
 # Setting of a TrainSpec -> name of the optimizer's own argument.
 _GROUP_NAMES: Final = {"lr": "lr", "momentum": "momentum", "betas": "betas", "weight_decay": "weight_decay"}
 
