@@ -60,7 +60,7 @@ def _split(line: str) -> tuple[str, str]:
     return words[0] if words else "", data.strip()
 
 
-def _variable(shell: "InteractiveShell", text: str, what: str, example: str) -> Any:  # noqa: ANN401
+def _variable(shell: "InteractiveShell", text: str, what: str, example: str) -> Any:
     try:
         return shell.ev(text)
     except Exception as error:
@@ -70,7 +70,7 @@ def _variable(shell: "InteractiveShell", text: str, what: str, example: str) -> 
         ) from error
 
 
-def _data(shell: "InteractiveShell", text: str) -> Any:  # noqa: ANN401
+def _data(shell: "InteractiveShell", text: str) -> Any:
     name = text.strip("\"'")
     # Not a variable, but a word: a built-in name; the data room knows which there are and says so.
     if name not in shell.user_ns and name.partition(":")[0].isidentifier():

@@ -151,7 +151,7 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...], numbered: 
     raise SpecError(f"{name} must be one of {', '.join(choices)}, got {value!r}; try {name}={(near or choices)[0]!r}.")
 
 
-def _checked_betas(value: Any) -> tuple[float, float]:  # noqa: ANN401  # whatever a user passed
+def _checked_betas(value: Any) -> tuple[float, float]:
     try:
         first, second = (float(beta) for beta in value)
     except (TypeError, ValueError):

@@ -196,7 +196,7 @@ class Lab(widgets.VBox):
         if run.state != "running":
             self._leave_picture()
 
-    def _on_spec(self, change: Any) -> None:  # noqa: ANN401  # traitlets' own bunch
+    def _on_spec(self, change: Any) -> None:
         run = self.current
         if run is None or run.ended:
             return
@@ -205,7 +205,7 @@ class Lab(widgets.VBox):
         if changes:
             self._guarded(lambda: run.set(**changes))()
 
-    def _on_complaint(self, change: Any) -> None:  # noqa: ANN401
+    def _on_complaint(self, change: Any) -> None:
         if change["new"]:
             self._messages.error(change["new"])
         else:

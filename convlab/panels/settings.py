@@ -60,7 +60,7 @@ class Settings(widgets.GridBox):
             control.tooltip = _tooltip(name, fixed, adam, self._resizable)
 
     def _on_control(self, name: str) -> Callable[[Any], None]:
-        def changed(change: Any) -> None:  # noqa: ANN401  # traitlets' own bunch
+        def changed(change: Any) -> None:
             if self._following:
                 return
             try:
@@ -73,7 +73,7 @@ class Settings(widgets.GridBox):
         return changed
 
     @traitlets.observe("spec")
-    def _follow(self, change: Any) -> None:  # noqa: ANN401
+    def _follow(self, change: Any) -> None:
         self._following = True
         try:
             for name, control in self.controls.items():

@@ -88,7 +88,7 @@ class PrivateRandom(TorchFunctionMode):
 
     def __torch_function__(
         self, func: Torchlike, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:  # noqa: ANN401  # a torch function may return anything
+    ) -> Any:
         kwargs = kwargs or {}
         if func in _TAKES_GENERATOR and kwargs.get("generator") is None:
             return func(*args, **{**kwargs, "generator": self.on(_device_of(args, kwargs))})
@@ -99,7 +99,7 @@ class PrivateRandom(TorchFunctionMode):
                 return func(*args, **kwargs)
         return func(*args, **kwargs)
 
-    def _dropout(self, func: Torchlike, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
+    def _dropout(self, func: Torchlike, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         p, training, inplace = _dropout_arguments(func, *args, **kwargs)
         channels = _DROPOUTS[func]
         fits = channels is None or x.dim() == channels
@@ -200,16 +200,16 @@ class HostRandom:
             self._watched = True
 
 
-def _get_state(module: ModuleType) -> Any:  # noqa: ANN401  # an opaque value of the library's own
+def _get_state(module: ModuleType) -> Any:
     return random.getstate() if module is random else np.random.get_state()
 
 
-def _set_state(module: ModuleType, state: Any) -> None:  # noqa: ANN401
+def _set_state(module: ModuleType, state: Any) -> None:
     if module is random:
         random.setstate(state)
     else:
         np.random.set_state(state)
 
 
-def _same_state(a: Any, b: Any) -> bool:  # noqa: ANN401
+def _same_state(a: Any, b: Any) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
