@@ -43,7 +43,8 @@ def install_packages(frontend: Path, npm: Callable[..., Any]) -> None:
     if stamp.is_file() and stamp.read_text() == lock:
         return
     # esbuild's install script only speeds up its start; without scripts no package runs code at install.
-    call(npm, ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], frontend)
+    options = ["--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund", "--loglevel=error"]
+    call(npm, ["ci", *options], frontend)
     stamp.write_text(lock)
 
 

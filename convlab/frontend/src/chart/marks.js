@@ -4,7 +4,8 @@ import { element } from "./element.js";
  * What a person changed during the run: a line across the plots and a label above them.
  * @typedef {{step: number, label: string}} Mark
  * @typedef {{x: number, text: string}} Group
- * @typedef {{left: number, width: number} | null} Place
+ * @typedef {{left: number, width: number} | "tick" | "covered"} Place where the label stands, or that only a tick
+ *   has room, or that a newer label lies there
  */
 
 /** Marks closer than this many pixels share one label. */
@@ -34,25 +35,31 @@ export function groupMarks(marks, toX, width) {
 }
 
 /**
- * Where there is room for which label: the newest chooses first, on the side of its line that has more room.
+ * Where there is room for which label: the newest chooses first, on the side of its line that has more room. It is
+ * what a person has just done, so it may also cover the marks before it.
  * @param {{x: number, wide: number}[]} groups from left to right, with the width that each label wants
  * @param {number} width
- * @returns {Place[]} null for a label that finds no room
+ * @returns {Place[]}
  */
 export function placeLabels(groups, width) {
   /** @type {Place[]} */
-  const places = groups.map(() => null);
+  const places = groups.map(() => "tick");
   let end = width;
   for (let i = groups.length - 1; i >= 0; i--) {
     const { x, wide } = groups[i];
     const right = end - x;
-    const left = x - (i > 0 ? groups[i - 1].x + GAP : 0);
-    const room = Math.min(wide, right >= wide ? right : Math.max(left, right));
-    if (room >= Math.min(wide, NARROWEST)) {
-      const leftwards = right < wide && left > right;
-      places[i] = { left: leftwards ? x - room : x, width: room };
+    const free = x - (i > 0 ? groups[i - 1].x + GAP : 0);
+    if (right < 0) places[i] = "covered";
+    else if (right >= wide) places[i] = { left: x, width: wide };
+    else if (Math.max(free, right) >= Math.min(wide, NARROWEST)) {
+      const room = Math.min(wide, Math.max(free, right));
+      places[i] = { left: free > right ? x - room : x, width: room };
+    } else if (i === groups.length - 1) {
+      const room = Math.min(wide, x);
+      places[i] = { left: x - room, width: room };
     }
-    end = Math.min(x, places[i]?.left ?? x) - GAP;
+    const place = places[i];
+    if (place !== "covered") end = (place === "tick" ? x : Math.min(x, place.left)) - GAP;
   }
   return places;
 }
@@ -81,14 +88,19 @@ export class MarkStrip {
     this.groups.forEach((group, i) => {
       const label = /** @type {HTMLElement} */ (this.root.children[i] ?? this.root.appendChild(element("span")));
       const place = places[i];
-      const tooltip = group.text;
+      const text = typeof place === "object" ? group.text : "▾";
       // Elements are kept and changed only where they differ, so that a tooltip stays open during a run.
-      if (label.title !== tooltip) label.title = tooltip;
-      const text = place ? group.text : "▾";
+      if (label.title !== group.text) label.title = group.text;
       if (label.textContent !== text) label.textContent = text;
-      label.className = place ? (place.left < group.x ? "is-left" : "is-right") : "is-tick";
-      label.style.left = `${place ? place.left : group.x}px`;
-      label.style.width = place ? `${place.width}px` : "";
+      if (typeof place === "object") {
+        label.className = place.left < group.x ? "is-left" : "is-right";
+        label.style.left = `${place.left}px`;
+        label.style.width = `${place.width}px`;
+      } else {
+        label.className = `is-${place}`;
+        label.style.left = `${group.x}px`;
+        label.style.width = "";
+      }
     });
   }
 
