@@ -62,12 +62,12 @@ class Lab(widgets.VBox):
         *,
         criterion: Criterion | None = None,
     ) -> None:
+        self.runs: list[Run] = []
         self.data: Data = resolve(data)
         self.model = lenet_for(self.data) if model is None else model
         if not isinstance(self.model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}; try nn.Sequential(...).")
         self.criterion = criterion
-        self.runs: list[Run] = []
         self._opened_with = snapshot(self.model)
         self._picture: DisplayHandle | None = None
         self._messages = Messages()

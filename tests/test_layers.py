@@ -1,0 +1,135 @@
+"""Imports run one way: each room is imported in a fresh interpreter, and nothing above it may come along."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "convlab"
+
+# From the ground up; a room may import those before it.
+ROOMS = [
+    "spec",
+    "geometry",
+    "models",
+    "data",
+    "training",
+    "diagnosis",
+    "search",
+    "plots",
+    "frontend",
+    "panels",
+    "_ipython",
+]
+DISPLAY = {"ipywidgets", "anywidget", "IPython", "matplotlib"}
+HEAVY = {"torch", "numpy", "pandas", "matplotlib", "sklearn", "ipywidgets", "anywidget"}
+REFUSED = {
+    "spec": HEAVY,
+    "geometry": HEAVY,
+    "models": DISPLAY,
+    "data": DISPLAY,
+    "training": DISPLAY,
+    "diagnosis": DISPLAY,
+    "search": DISPLAY,
+    "plots": {"matplotlib.pyplot", "ipywidgets", "IPython"},
+    "_ipython": HEAVY,
+}
+
+LOADED = """
+import importlib, json, pkgutil, sys
+room = sys.argv[1]
+module = importlib.import_module("convlab." + room)
+for info in pkgutil.walk_packages(getattr(module, "__path__", []), module.__name__ + "."):
+    importlib.import_module(info.name)
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def loaded_with(room: str, root: Path) -> set[str]:
+    """Names of all modules that a fresh interpreter holds after importing everything in `room`."""
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, room],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def violations(room: str, root: Path) -> set[str]:
+    """What `room` drags in and should not."""
+    loaded = loaded_with(room, root)
+    above = ROOMS[ROOMS.index(room) + 1 :]
+    rooms = {
+        other
+        for other in above
+        if any(name == f"convlab.{other}" or name.startswith(f"convlab.{other}.") for name in loaded)
+    }
+    return rooms | (REFUSED.get(room, set()) & loaded)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_what_lies_below(room: str) -> None:
+    assert violations(room, PACKAGE.parent) == set()
+
+
+def test_every_room_is_listed() -> None:
+    found = {p.stem for p in PACKAGE.iterdir() if (p / "__init__.py").exists() or p.suffix == ".py"}
+    assert found == {*ROOMS, "__init__", "_version"}
+
+
+@pytest.mark.parametrize(
+    ("room", "file", "line", "caught"),
+    [
+        ("geometry", "geometry/__init__.py", "import torch", "torch"),
+        ("spec", "spec.py", "import convlab.geometry", "geometry"),
+        ("plots", "plots/figure.py", "import matplotlib.pyplot", "matplotlib.pyplot"),
+    ],
+)
+def test_the_test_can_fail(tmp_path: Path, room: str, file: str, line: str, caught: str) -> None:
+    shutil.copytree(PACKAGE, tmp_path / "convlab", ignore=shutil.ignore_patterns("node_modules", "__pycache__"))
+    planted = tmp_path / "convlab" / file
+    planted.write_text(planted.read_text() + f"\n{line}\n")
+    assert caught in violations(room, tmp_path)
+
+
+def test_import_and_extension_load_nothing_heavy() -> None:
+    code = """
+import json, sys
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+before = set(sys.modules)
+shell.run_line_magic("load_ext", "convlab")
+import convlab
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    new = set(json.loads(done.stdout.splitlines()[-1]))
+    assert "convlab._ipython" in new
+    assert not {"torch", "matplotlib", "sklearn", "ipywidgets", "anywidget", "pandas"} & new
+
+
+def test_each_public_name_resolves_and_is_listed_once() -> None:
+    import ast
+
+    import convlab
+
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    typed = {alias.asname or alias.name: node.module for node in block.body for alias in node.names}
+    assert typed == convlab._HOME
+    for name in convlab._HOME:
+        assert getattr(convlab, name) is not None
+        assert name in dir(convlab)
+    with pytest.raises(AttributeError, match="no attribute 'Labb'"):
+        _ = convlab.Labb
