@@ -4,7 +4,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import torch
 from torch import nn
@@ -19,6 +19,9 @@ from convlab.training.journal import LIVE_SETTINGS, Change
 from convlab.training.loop import train
 from convlab.training.progress import Progress, Speedometer
 from convlab.training.trainer import Criterion, NonFiniteError, Trainer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 State = Literal["pending", "running", "paused", "stopped", "finished", "failed"]
 ENDED: Final = ("stopped", "finished", "failed")
@@ -321,6 +324,17 @@ class Run:
         if wait and self._thread is not None and threading.current_thread() is not self._thread:
             self._control.wait_until_standing(self._ended.is_set)
         return self
+
+    def plot(self) -> "Figure":
+        """A figure of loss and accuracy, the changes marked."""
+        from convlab.plots.history import plot_run
+
+        return plot_run(self)
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        from convlab.plots.picture import picture
+
+        return picture(self, self.settings, f"{type(self.model).__name__} on {self.data.name}")
 
     def __repr__(self) -> str:
         name = f"{self.name}: " if self.name else ""

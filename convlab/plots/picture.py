@@ -1,4 +1,4 @@
-"""What a bench leaves in a saved notebook: its picture and settings, readable where no kernel and no widget is."""
+"""What a run leaves in a saved notebook: its picture and settings, readable where no kernel and no widget is."""
 
 import base64
 import html
