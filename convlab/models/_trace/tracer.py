@@ -1,0 +1,244 @@
+"""The state of one running trace: tags on tensors, the stack of modules, the calls recorded so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from convlab.models._trace import states
+from convlab.models._trace.errors import Leak, NeedsValues
+from convlab.models._trace.states import State
+
+META = torch.device("meta")
+_TAG = "_convlab_tag"
+
+
+class View:
+    """How a tensor is a view of another, so that writes go through and are seen."""
+
+    __slots__ = ("arguments", "base", "function", "keywords", "seen", "shape")
+
+    def __init__(
+        self, base: torch.Tensor, function: Callable[..., Any], arguments: Sequence[Any], keywords: dict[str, Any]
+    ) -> None:
+        self.base, self.shape, self.function = base, tuple(base.shape), function
+        self.arguments, self.keywords = arguments, keywords
+        self.seen = version_of(base)
+
+    def of(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Take the same view of another tensor of the base's shape."""
+        viewed: torch.Tensor = self.function(tensor, *self.arguments, **self.keywords)
+        return viewed
+
+
+class Tag:
+    """What the tracer knows of one activation; ``sources`` are the indices of the calls that made it."""
+
+    __slots__ = ("sources", "state", "version", "view")
+
+    def __init__(self, state: State, view: View | None = None) -> None:
+        self.state, self.view, self.version = state, view, 0
+        self.sources: tuple[int, ...] = ()
+
+
+def tag_of(tensor: torch.Tensor) -> Tag | None:
+    """Return the tag of an activation, or ``None`` for a tensor that the trace did not make."""
+    return tensor.__dict__.get(_TAG)
+
+
+def put_tag(tensor: torch.Tensor, tag: Tag) -> None:
+    """Hang a tag on an activation; never on a tensor of the user's."""
+    tensor.__dict__[_TAG] = tag
+
+
+def drop_tag(tensor: torch.Tensor) -> None:
+    """Take the tag off again (from the user's own input tensors)."""
+    tensor.__dict__.pop(_TAG, None)
+
+
+def version_of(tensor: torch.Tensor) -> int:
+    """Return how often the tensor was written to in place."""
+    tag = tag_of(tensor)
+    return tag.version if tag else 0
+
+
+def tensors_in(values: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors in nested tuples, lists and dicts (and objects that are mappings or dataclass outputs)."""
+    if isinstance(values, torch.Tensor):
+        yield values
+    elif isinstance(values, (tuple, list)):
+        for value in values:
+            yield from tensors_in(value)
+    elif isinstance(values, dict):
+        for value in values.values():
+            yield from tensors_in(value)
+
+
+class Call:
+    """One call of a module or function, as it happened; `record.Record` is its public face."""
+
+    __slots__ = (
+        "decided_by_data",
+        "depth",
+        "input_sizes",
+        "is_leaf",
+        "itemsize",
+        "kind",
+        "module",
+        "mult_adds",
+        "output_size",
+        "path",
+        "sources",
+        "state",
+        "used",
+    )
+
+    def __init__(self, path: str, kind: str, depth: int, is_leaf: bool, module: nn.Module | None) -> None:
+        self.path, self.kind, self.depth, self.is_leaf, self.module = path, kind, depth, is_leaf, module
+        self.input_sizes: list[tuple[int, ...]] = []
+        self.output_size: tuple[int, ...] = ()
+        self.itemsize = 0
+        self.mult_adds = 0
+        self.state: State = None
+        self.sources: tuple[int, ...] = ()
+        self.used: tuple[nn.Parameter, ...] = ()
+        self.decided_by_data = False
+
+    def set_output(self, output: torch.Tensor, state: State) -> None:
+        """Note size, bytes and dependence of what came out."""
+        self.output_size, self.itemsize, self.state = tuple(output.shape), output.element_size(), state
+
+
+class Tracer:
+    """The state of one running trace."""
+
+    def __init__(self, model: nn.Module, *, is_real: bool, watch_all: bool) -> None:
+        self.is_real, self.watch_all = is_real, watch_all
+        self.names = {id(module): name for name, module in model.named_modules()}
+        self.constants = frozenset(_own_tensors(model))
+        self.generator = torch.Generator().manual_seed(0)
+        self.function = ""
+        self.stand_ins: dict[int, nn.Module] = {}
+        self.twins: dict[int, torch.Tensor] = {}
+        self.calls: list[Call] = []
+        self.modules: list[Call] = []
+        self.stack: list[Call] = []
+        self.leaf_depth = 0
+        self.pending = 0  # multiply-adds since the last function was written down
+        self.decided_by_data = False
+        self.notes: list[str] = []
+        self.input_states: list[State] = []
+        self.failed: tuple[str, str] | None = None
+
+    # --- dependence -------------------------------------------------------------------------------------------
+
+    def state(self, tensor: torch.Tensor) -> State:
+        """Return how a tensor depends on the inputs; ``None`` for constants, parameters and buffers."""
+        tag = tensor.__dict__.get(_TAG)
+        if tag is None:
+            return self._state_of_stranger(tensor)
+        view = tag.view
+        if view is not None:
+            version = version_of(view.base)
+            if version != view.seen:
+                tag.state = states.move(self.state(view.base), view.shape, lambda t, _: view.of(t))
+                view.seen = version
+        state: State = tag.state
+        return state
+
+    def _state_of_stranger(self, tensor: torch.Tensor) -> State:
+        if tensor.device.type != "meta" or isinstance(tensor, nn.Parameter) or id(tensor) in self.constants:
+            return None
+        if not self.watch_all:
+            raise Leak
+        self.note("a tensor came out of code that the trace cannot see into; it counts as depending on the whole input")
+        ndim = tensor.dim()
+        state = states.depends_on_all(
+            states.union((states.depends_on_all(s, ndim) for s in self.input_states), ndim), ndim
+        )
+        put_tag(tensor, Tag(state))
+        return state
+
+    def is_ours(self, tensor: torch.Tensor) -> bool:
+        """Whether the trace made this tensor, so that it may be written to."""
+        return _TAG in tensor.__dict__
+
+    def is_view(self, tensor: torch.Tensor) -> bool:
+        """Whether the tensor is known as a view of another."""
+        tag = tensor.__dict__.get(_TAG)
+        return tag is not None and tag.view is not None
+
+    def tensor(self, shape: Iterable[int], like: torch.Tensor, state: State) -> torch.Tensor:
+        """Return a new activation without storage."""
+        made = torch.empty(tuple(shape), dtype=like.dtype, device=META)
+        made.__dict__[_TAG] = Tag(state)
+        return made
+
+    def write(self, tensor: torch.Tensor, state: State) -> None:
+        """Note an in-place write: all of ``tensor`` now has ``state``, and so has the part of its base that it views."""
+        tag = tag_of(tensor)
+        if tag is None:
+            put_tag(tensor, Tag(state))
+            return
+        tag.state = state
+        view = tag.view
+        if view is None:
+            tag.version += 1
+            return
+        self.write(view.base, states.write_into(self.state(view.base), view.shape, state, view.of))
+        view.seen = version_of(view.base)
+
+    def as_meta(self, value: Any) -> Any:
+        """Return a tensor's twin without storage, anything else as it is."""
+        if not isinstance(value, torch.Tensor) or value.device.type == "meta":
+            return value
+        key = id(value)
+        twin = self.twins.get(key)
+        if twin is None:
+            with torch._C.DisableTorchFunction():
+                twin = torch.empty_strided(value.size(), value.stride(), dtype=value.dtype, device=META)
+            if key in self.constants:  # only those live as long as the trace: ids of others may come again
+                self.twins[key] = twin
+        return twin
+
+    def decide_by_data(self, what: str) -> None:
+        """Note that the value of an activation left the tensors, so that what follows may depend on it."""
+        if not self.is_real:
+            raise NeedsValues(what)
+        self.decided_by_data = True
+        where = f" in {self.path}" if self.path else ""
+        self.note(
+            f"the forward asks for the value of an activation ({what.strip('_')}{where}): what follows describes the way "
+            "that this input took"
+        )
+
+    # --- bookkeeping ------------------------------------------------------------------------------------------
+
+    def mult_adds(self, count: int) -> None:
+        """Add multiply-adds to the call that is running, and to the function that it may be."""
+        self.pending += count
+        if self.stack:
+            self.stack[-1].mult_adds += count
+
+    def note(self, sentence: str) -> None:
+        """Say once what a reader of the trace must know."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+    @property
+    def path(self) -> str:
+        """Path of the module that is running."""
+        return self.stack[-1].path if self.stack else ""
+
+
+def _own_tensors(model: nn.Module) -> Iterator[int]:
+    for module in model.modules():
+        for held in (module._parameters.values(), module._buffers.values(), module.__dict__.values()):
+            for value in held:
+                if isinstance(value, torch.Tensor):
+                    yield id(value)
+                elif isinstance(value, (list, tuple)):
+                    yield from (id(item) for item in value if isinstance(item, torch.Tensor))
