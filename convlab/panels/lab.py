@@ -17,9 +17,9 @@ from convlab.models.gallery import lenet
 from convlab.panels.curve import Curve
 from convlab.panels.kernel import is_attended, stop_on_interrupt, take_cell
 from convlab.panels.messages import Messages
-from convlab.plots.picture import picture
 from convlab.panels.settings import Settings
 from convlab.panels.transport import Transport
+from convlab.plots.picture import picture
 from convlab.spec import TrainSpec
 from convlab.training.fit import report_failure
 from convlab.training.journal import LIVE_SETTINGS
