@@ -9,10 +9,10 @@ import sys
 
 def jupyter_arguments(notebook: str) -> list[str]:
     """Return the command line of JupyterLab that suits this machine."""
-    arguments = [sys.executable, "-m", "jupyterlab", notebook]
+    # As the page to begin with, not as a file to open: then the address that is printed leads there too.
+    arguments = [sys.executable, "-m", "jupyterlab", f"--LabApp.default_url=/lab/tree/{notebook}"]
     displays = ("DISPLAY", "WAYLAND_DISPLAY")
     if os.environ.get("CI") or (sys.platform == "linux" and not any(map(os.environ.get, displays))):
-        # JupyterLab then prints the address, with the notebook and the token in it.
         arguments.append("--no-browser")
     if hasattr(os, "getuid") and os.getuid() == 0:
         arguments.append("--allow-root")

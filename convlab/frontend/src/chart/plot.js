@@ -40,7 +40,7 @@ export function makePlot(parent, kind, frame) {
   const options = () => ({
     width: frame.width,
     height: kind.height,
-    padding: /** @type {[number, number, number, number]} */ ([em * 0.7, em, kind.steps ? 0 : em * 0.4, 0]),
+    padding: /** @type {[number, number, number, number]} */ ([em * 0.7, em * 2.5, kind.steps ? 0 : em * 0.4, 0]),
     legend: { show: false },
     scales: {
       x: { time: false, range: frame.domain },

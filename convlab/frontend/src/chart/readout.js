@@ -12,13 +12,18 @@ const SVG = "http://www.w3.org/2000/svg";
 export class Readout {
   constructor() {
     this.root = element("div", { class: "convlab-chart-readout", role: "group", "aria-label": "Values" });
-    this.step = this.#entry("step");
     /** @type {Record<string, HTMLElement>} */
     this.values = {};
+    this.step = this.#entry("step");
+    const read = element("div", {}, this.step.entry);
+    const drawn = element("div");
     for (const name of ["epoch", "lr", "train_loss", "valid_loss", "train_accuracy", "valid_accuracy"]) {
       const { label, colour, dash } = SERIES[name];
-      this.values[name] = this.#entry(label, colour ? swatch(colour, dash) : null);
+      const { entry, value } = this.#entry(label, colour ? swatch(colour, dash) : null);
+      (colour ? drawn : read).append(entry);
+      this.values[name] = value;
     }
+    this.root.append(read, drawn);
   }
 
   /**
@@ -26,7 +31,7 @@ export class Readout {
    * @param {number | null} step null: nothing has run yet
    */
   show(store, step) {
-    this.step.textContent = step === null ? NOTHING : formatStep(step);
+    this.step.value.textContent = step === null ? NOTHING : formatStep(step);
     for (const [name, value] of Object.entries(this.values)) {
       const number = step === null ? null : (store.tracks.get(name)?.at(step) ?? null);
       value.textContent = number === null ? NOTHING : SERIES[name].format(number);
@@ -40,8 +45,7 @@ export class Readout {
   #entry(label, sign = null) {
     const value = element("span", { class: "is-value" }, NOTHING);
     const name = element("span", { class: "is-label" }, ...(sign ? [sign] : []), label);
-    this.root.append(element("div", {}, name, value));
-    return value;
+    return { entry: element("div", {}, name, value), value };
   }
 }
 
