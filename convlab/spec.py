@@ -7,9 +7,10 @@ sentence names the argument, its value and a value that would work; panels show 
 import difflib
 import json
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop"]
 OPTIMIZERS: Final[tuple[OptimizerName, ...]] = ("sgd", "adam", "adamw", "rmsprop")
@@ -31,22 +32,27 @@ class Limits:
     above: bool = False
     optional: bool = False
 
-    def check(self, name: str, value: object) -> None:
-        """Raise `SpecError` when `value` is not a number within the limits."""
+    def checked(self, name: str, value: object) -> float | None:
+        """`value` as Python's own int or float, numpy's numbers included; `SpecError` when it is outside the limits."""
         if value is None and self.optional:
-            return
-        kind = "a whole number" if self.whole else "a number"
-        good = isinstance(value, int if self.whole else (int, float)) and not isinstance(value, bool)
-        if good:
-            assert isinstance(value, (int, float))
-            good = math.isfinite(value) and self.low <= value <= self.high
-            good = good and not (self.above and value == self.low)
-        if not good:
-            span = f"above {self.low:g} and at most" if self.above else f"from {self.low:g} to"
-            none = " or None" if self.optional else ""
-            raise SpecError(
-                f"{name} must be {kind} {span} {self.high:g}{none}, got {value!r}; try {name}={self.example:g}."
-            )
+            return None
+        kind = numbers.Integral if self.whole else numbers.Real
+        if isinstance(value, kind) and not isinstance(value, bool):
+            # Compared before it is converted: a huge int has no float. NaN compares false.
+            inside = self.low < value if self.above else self.low <= value
+            if inside and value <= self.high:
+                return int(value) if self.whole else float(value)
+        low, high = _plain(self.low), _plain(self.high)
+        span = f"above {low} and at most {high}" if self.above else f"from {low} to {high}"
+        raise SpecError(
+            f"{name} must be {'a whole number' if self.whole else 'a number'} {span}{' or None' * self.optional}, "
+            f"got {value!r}; try {name}={_plain(self.example)}."
+        )
+
+
+def _plain(number: float) -> str:
+    """A bound as a person would type it: all digits of a whole number."""
+    return str(int(number)) if number == int(number) else f"{number:g}"
 
 
 LIMITS: Final[Mapping[str, Limits]] = {
@@ -117,11 +123,17 @@ class TrainSpec:
         _check_choice("optimizer", self.optimizer, OPTIMIZERS)
         _check_choice("device", self.device, DEVICES, numbered=("cuda",))
         for name, limits in LIMITS.items():
-            limits.check(name, getattr(self, name))
+            object.__setattr__(self, name, limits.checked(name, getattr(self, name)))
         for name in ("restore_best", "channels_last", "bf16"):
             if not isinstance(getattr(self, name), bool):
                 raise SpecError(f"{name} must be True or False, got {getattr(self, name)!r}; try {name}=False.")
         object.__setattr__(self, "betas", _checked_betas(self.betas))
+
+    if not TYPE_CHECKING:  # a type checker reads the fields themselves
+
+        def __new__(cls, **values: object) -> Self:  # noqa: D102
+            _check_names(values)
+            return super().__new__(cls)
 
     def replace(self, **changes: object) -> Self:
         """A copy with `changes`; an unknown name is an error that suggests the nearest known one."""
@@ -145,7 +157,7 @@ class TrainSpec:
 def _check_choice(name: str, value: object, choices: tuple[str, ...], numbered: tuple[str, ...] = ()) -> None:
     if isinstance(value, str):
         stem, _, number = value.partition(":")
-        if value in choices or (stem in numbered and number.isdecimal()):
+        if value in choices or (stem in numbered and number in map(str, range(1024))):
             return
     near = difflib.get_close_matches(str(value).lower(), choices, 1)
     raise SpecError(f"{name} must be one of {', '.join(choices)}, got {value!r}; try {name}={(near or choices)[0]!r}.")
@@ -154,7 +166,7 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...], numbered: 
 def _checked_betas(value: Any) -> tuple[float, float]:
     try:
         first, second = (float(beta) for beta in value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         first = second = math.nan
     if not (0 <= first < 1 and 0 <= second < 1):
         raise SpecError(f"betas must be two numbers in [0, 1), got {value!r}; try betas=(0.9, 0.999).")
