@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from operator import index
 from typing import Final, Literal, NamedTuple, Self
 
@@ -17,6 +17,8 @@ MAX_PAINTED: Final = {1: 48, 2: 24}
 MAX_STEP: Final = 6
 MAX_CHANNELS: Final = 4
 
+# Of two that do not go together the one further to the front is to blame.
+_BLAMED: Final = ("kernel_size", "dilation", "stride", "padding", "groups", "in_channels", "out_channels", "input_size")
 SIZES: Final = ("input_size", "kernel_size", "stride", "dilation", "padding")
 CHANNELS: Final = ("in_channels", "out_channels", "groups")
 
@@ -102,16 +104,22 @@ class ConvSettings:
 
     def problems(self, first: str | None = None) -> Iterator[Problem]:
         """Whatever does not go with the rest, each setting in turn, beginning with `first`."""
-        names = [field.name for field in fields(self) if field.name not in ("dims", "transposed")]
-        names.sort(key=lambda name: name != first)
+        names = sorted(_BLAMED, key=lambda name: name != first)
         # Relations between settings are worked out only for values that the picture can hold at all.
         outside = [problem for problem in map(self._range_problem, names) if problem]
-        yield from outside
+        for name, reason, works in outside:
+            inside = self.replace(**{name: works})
+            yield Problem(name, reason, inside._settled(name) if len(outside) == 1 else works)
         if not outside:
-            for name in names:
-                problem = self._channel_problem(name) if name in CHANNELS else self._size_problem(name)
-                if problem is not None:
-                    yield problem
+            yield from filter(None, map(self._relation_problem, names))
+
+    def _relation_problem(self, name: str) -> Problem | None:
+        return self._channel_problem(name) if name in CHANNELS else self._size_problem(name)
+
+    def _settled(self, name: str) -> object:
+        """The value of `name`, or the nearest that goes with the others."""
+        problem = self._relation_problem(name)
+        return problem.works if problem else getattr(self, name)
 
     @property
     def span(self) -> int:

@@ -151,9 +151,7 @@ in 2-D; try kernel_size=7.
     def _operation(self) -> geometry.field.Operation:
         size = (self.input_size,) * self.dims
         if self.transposed:
-            return geometry.conv_transpose(
-                size, self.kernel_size, self.stride, self.padding, dilation=self.dilation
-            )
+            return geometry.conv_transpose(size, self.kernel_size, self.stride, self.padding, dilation=self.dilation)
         return geometry.conv(size, self.kernel_size, self.stride, self.padding, self.dilation)
 
     def _num_weights(self) -> int:

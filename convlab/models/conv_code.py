@@ -197,8 +197,8 @@ def _unfold(layer: _Layer) -> list[str]:
     else:
         lines += [
             f"windows = windows.unflatten(1, ({layer.groups}, -1))  # channels by group",
-            f"weight = weight.unflatten(0, ({layer.groups}, -1))",
-            f'sums = torch.einsum("bgc{image}{kernel},goc{kernel}->bgo{image}", windows, weight).flatten(1, 2)',
+            f"kernels = weight.unflatten(0, ({layer.groups}, -1))",
+            f'sums = torch.einsum("bgc{image}{kernel},goc{kernel}->bgo{image}", windows, kernels).flatten(1, 2)',
         ]
     return [*lines, f"y = sums + {_bias(layer)}  # shape {layer.output_shape}"]
 
@@ -210,10 +210,10 @@ def _fold(layer: _Layer) -> list[str]:
         products = f'torch.einsum("bc{image},co{kernel}->bo{kernel}{image}", x, weight)'
     else:
         lines += [
-            f"x = x.unflatten(1, ({layer.groups}, -1))  # channels by group",
-            f"weight = weight.unflatten(0, ({layer.groups}, -1))",
+            f"parts = x.unflatten(1, ({layer.groups}, -1))  # channels by group",
+            f"kernels = weight.unflatten(0, ({layer.groups}, -1))",
         ]
-        products = f'torch.einsum("bgc{image},gco{kernel}->bgo{kernel}{image}", x, weight)'
+        products = f'torch.einsum("bgc{image},gco{kernel}->bgo{kernel}{image}", parts, kernels)'
     lines.append(f"patches = {products}  # what each input pixel paints")
     places = layer.input_size**layer.dims
     lines.append(f"patches = patches.reshape(1, -1, {places})")
@@ -248,11 +248,11 @@ def _keras_shape(layer: _Layer) -> str:
 
 def _keras(layer: _Layer) -> list[str]:
     lines = _keras_input(layer)
-    before, after = layer.pads
-    source = "x"
+    before, source = layer.pads[0], "x"
     same = layer.padding == "same"
     if before and not same:
-        lines.append(f"x = keras.layers.ZeroPadding{layer.dims}D({before})(x)")
+        lines.append(f"padded = keras.layers.ZeroPadding{layer.dims}D({before})(x)")
+        source = "padded"
     strides, step = layer.stride, ""
     if layer.stride > 1 and layer.dilation > 1:
         lines.append("# Keras refuses strides > 1 with dilation_rate > 1: convolve at every pixel, keep some.")
@@ -268,7 +268,7 @@ def _keras(layer: _Layer) -> list[str]:
 
 def _keras_transposed(layer: _Layer) -> list[str]:
     lines = _keras_input(layer)
-    size, strides = layer.input_size, layer.stride
+    size, strides, source = layer.input_size, layer.stride, "x"
     if layer.stride > 1 and layer.dilation > 1:
         gap = [0, layer.stride - 1]
         apart = [1, *[size, 1] * layer.dims, layer.in_channels]
@@ -276,21 +276,21 @@ def _keras_transposed(layer: _Layer) -> list[str]:
         spread = [1, *[size * layer.stride] * layer.dims, layer.in_channels]
         lines += [
             "# Keras refuses strides > 1 with dilation_rate > 1: put the stride's zeros between the pixels.",
-            f"x = keras.ops.pad(keras.ops.reshape(x, {_tuple(apart)}), {widths})",
-            f"x = keras.ops.reshape(x, {_tuple(spread)})",
+            f"apart = keras.ops.pad(keras.ops.reshape(x, {_tuple(apart)}), {widths})",
+            f"spread = keras.ops.reshape(apart, {_tuple(spread)})",
         ]
-        strides = 1
+        strides, source = 1, "spread"
     arguments = [f"{layer.out_channels // layer.groups}", f"kernel_size={layer.kernel_size}"]
     arguments += [f"strides={strides}", 'padding="valid"']
     arguments += [f"dilation_rate={layer.dilation}"] if layer.dilation > 1 else []
     conv = f"keras.layers.Conv{layer.dims}DTranspose({', '.join(arguments)})"
     if layer.groups == 1:
-        lines += [f"conv = {conv}", "y = conv(x)"]
+        lines += [f"conv = {conv}", f"y = conv({source})"]
     else:
         lines += [
             "# Keras has no groups here: one layer for each group.",
             f"convs = [{conv} for _ in range({layer.groups})]",
-            f"parts = keras.ops.split(x, {layer.groups}, axis=-1)",
+            f"parts = keras.ops.split({source}, {layer.groups}, axis=-1)",
             "y = keras.ops.concatenate([conv(part) for conv, part in zip(convs, parts)], axis=-1)",
         ]
     start = layer.pads[0]

@@ -83,8 +83,8 @@ function unfold(s) {
   } else {
     lines.push(
       `windows = windows.unflatten(1, (${s.groups}, -1))  # channels by group`,
-      `weight = weight.unflatten(0, (${s.groups}, -1))`,
-      `sums = torch.einsum("bgc${image}${kernel},goc${kernel}->bgo${image}", windows, weight).flatten(1, 2)`,
+      `kernels = weight.unflatten(0, (${s.groups}, -1))`,
+      `sums = torch.einsum("bgc${image}${kernel},goc${kernel}->bgo${image}", windows, kernels).flatten(1, 2)`,
     );
   }
   return [...lines, `y = sums + ${bias(s)}  # shape ${shape(s)}`];
@@ -96,10 +96,10 @@ function fold(s) {
   let products = `torch.einsum("bc${image},co${kernel}->bo${kernel}${image}", x, weight)`;
   if (s.groups > 1) {
     lines.push(
-      `x = x.unflatten(1, (${s.groups}, -1))  # channels by group`,
-      `weight = weight.unflatten(0, (${s.groups}, -1))`,
+      `parts = x.unflatten(1, (${s.groups}, -1))  # channels by group`,
+      `kernels = weight.unflatten(0, (${s.groups}, -1))`,
     );
-    products = `torch.einsum("bgc${image},gco${kernel}->bgo${kernel}${image}", x, weight)`;
+    products = `torch.einsum("bgc${image},gco${kernel}->bgo${kernel}${image}", parts, kernels)`;
   }
   lines.push(
     `patches = ${products}  # what each input pixel paints`,
@@ -128,7 +128,8 @@ function keras(s) {
   const lines = kerasInput(s);
   const [before] = pads(s);
   const same = s.padding === "same";
-  if (before && !same) lines.push(`x = keras.layers.ZeroPadding${s.dims}D(${before})(x)`);
+  const source = before && !same ? "padded" : "x";
+  if (source === "padded") lines.push(`padded = keras.layers.ZeroPadding${s.dims}D(${before})(x)`);
   let [strides, step] = [s.stride, ""];
   if (s.stride > 1 && s.dilation > 1) {
     lines.push("# Keras refuses strides > 1 with dilation_rate > 1: convolve at every pixel, keep some.");
@@ -139,33 +140,33 @@ function keras(s) {
   if (s.dilation > 1) parts.push(`dilation_rate=${s.dilation}`);
   if (s.groups > 1) parts.push(`groups=${s.groups}`);
   lines.push(`conv = keras.layers.Conv${s.dims}D(${parts.join(", ")})`);
-  return [...lines, `y = conv(x)${step}  # shape ${kerasShape(s)}`];
+  return [...lines, `y = conv(${source})${step}  # shape ${kerasShape(s)}`];
 }
 
 function kerasTransposed(s) {
   const lines = kerasInput(s);
-  let strides = s.stride;
+  let [strides, source] = [s.stride, "x"];
   if (s.stride > 1 && s.dilation > 1) {
     const apart = [1, ...each(s, [s.input_size, 1]), s.in_channels];
     const widths = ["[0, 0]", ...each(s, ["[0, 0]", `[0, ${s.stride - 1}]`]), "[0, 0]"];
     const spread = [1, ...each(s, s.input_size * s.stride), s.in_channels];
     lines.push(
       "# Keras refuses strides > 1 with dilation_rate > 1: put the stride's zeros between the pixels.",
-      `x = keras.ops.pad(keras.ops.reshape(x, ${tuple(apart)}), [${widths.join(", ")}])`,
-      `x = keras.ops.reshape(x, ${tuple(spread)})`,
+      `apart = keras.ops.pad(keras.ops.reshape(x, ${tuple(apart)}), [${widths.join(", ")}])`,
+      `spread = keras.ops.reshape(apart, ${tuple(spread)})`,
     );
-    strides = 1;
+    [strides, source] = [1, "spread"];
   }
   const parts = [s.out_channels / s.groups, `kernel_size=${s.kernel_size}`, `strides=${strides}`, 'padding="valid"'];
   if (s.dilation > 1) parts.push(`dilation_rate=${s.dilation}`);
   const conv = `keras.layers.Conv${s.dims}DTranspose(${parts.join(", ")})`;
   if (s.groups === 1) {
-    lines.push(`conv = ${conv}`, "y = conv(x)");
+    lines.push(`conv = ${conv}`, `y = conv(${source})`);
   } else {
     lines.push(
       "# Keras has no groups here: one layer for each group.",
       `convs = [${conv} for _ in range(${s.groups})]`,
-      `parts = keras.ops.split(x, ${s.groups}, axis=-1)`,
+      `parts = keras.ops.split(${source}, ${s.groups}, axis=-1)`,
       "y = keras.ops.concatenate([conv(part) for conv, part in zip(convs, parts)], axis=-1)",
     );
   }

@@ -19,9 +19,8 @@ export class Controls {
       "div",
       { class: "cx-controls" },
       this.switches(),
-      ...sizes.slice(0, 3),
+      ...sizes,
       this.padding(),
-      sizes[3],
       ...["in_channels", "out_channels", "groups"].map((name) => this.choice(name, channelOptions(name))),
     );
   }
@@ -51,11 +50,12 @@ export class Controls {
   slider(name) {
     const id = uniqueId(name);
     const slider = this.range(name, id);
-    const value = el("output", { for: id, class: "cx-value" });
+    const value = el("span", { class: "cx-value" });
     this.shown.push((s) => {
       scale(slider, s, name);
       slider.value = s[name];
       value.textContent = `${s[name]} ${s[name] === 1 && name === "kernel_size" ? "weight" : UNITS[name]}`;
+      slider.setAttribute("aria-valuetext", value.textContent);
     });
     return el("div", { class: "cx-control" }, this.heading(name, id, value), slider);
   }
@@ -63,7 +63,7 @@ export class Controls {
   padding() {
     const id = uniqueId("padding");
     const slider = this.range("padding", id);
-    const value = el("output", { for: id, class: "cx-value" });
+    const value = el("span", { class: "cx-value" });
     const modes = this.radios("padding", "kind of padding", [
       ["number", "number"],
       ["same", "same"],
@@ -78,7 +78,7 @@ export class Controls {
       value.textContent = number ? `${s.padding} px` : s.padding;
       mark(modes, number ? "number" : s.padding, (mode) => mode === "number" || !problem(s, "padding", mode));
     });
-    return el("div", { class: "cx-control" }, this.heading("padding", id, value), el("div", { class: "cx-row" }, slider, modes));
+    return el("div", { class: "cx-control cx-wide" }, this.heading("padding", id, value), el("div", { class: "cx-row" }, slider, modes));
   }
 
   choice(name, options) {
@@ -124,13 +124,13 @@ function channelOptions() {
   return Array.from({ length: MAX_CHANNELS }, (_, index) => [String(index + 1), String(index + 1)]);
 }
 
-/** The slider's scale is always the same; what is impossible now is hatched. */
+/** The slider's scale is always the same; what is impossible now is pale. */
 function scale(slider, s, name) {
   const [least, most] = drawn(s, name);
   const { low, high } = limit(s, name);
   slider.min = least;
   slider.max = most;
-  const share = (value) => `${((value - least) / Math.max(most - least, 1)) * 100}%`;
+  const share = (value) => (value - least) / (most - least);
   slider.style.setProperty("--cx-low", share(Math.min(low, most)));
   slider.style.setProperty("--cx-high", share(Math.max(high, least)));
 }

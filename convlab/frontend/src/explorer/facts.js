@@ -58,7 +58,7 @@ function fieldSentence(s) {
 /** What a person might stumble over. @param {Settings} s @returns {string} */
 export function remark(s) {
   const left = unseen(s);
-  if (left) return `The last ${left} px of the input with its padding are in no window: no output sees them.`;
+  if (left) return `The last ${left} px of the padded input lie in no window: no output sees them.`;
   if (s.transposed) return ofPatches(s);
   if (s.kernel_size === 1 && s.dilation > 1) return "With kernel_size 1 there is nothing to spread: dilation has no effect.";
   if (s.padding !== "same" && pads(s)[0] > span(s) - 1) {
@@ -88,11 +88,11 @@ export class Facts {
     const rows = [
       ["output_size", "pixels along each axis", names, numbers],
       ["num_params", "numbers that are learned", paramsFormula(s)],
-      ["mult_adds", "products of a weight and a pixel, for one image", costFormula(s)],
-      ["receptive field", "what one output sees: its size, the distance between neighbours, the centre of the first", fieldSentence(s)],
+      ["mult_adds", "products of a weight and a pixel, one image", costFormula(s)],
+      ["receptive field", "what one output sees, the step to its neighbour, the first centre", fieldSentence(s)],
     ];
     const items = rows.flatMap(([name, meaning, ...lines]) => [
-      el("dt", { title: meaning }, name, el("span", { class: "cx-meaning" }, meaning)),
+      el("dt", {}, name, el("span", { class: "cx-meaning" }, ` \u2013 ${meaning}`)),
       el("dd", { "data-fact": name }, ...lines.map((line) => el("div", {}, line))),
     ]);
     this.element.replaceChildren(...items, el("dt", {}, "note"), el("dd", { class: "cx-remark" }, remark(s) || "\u2013"));

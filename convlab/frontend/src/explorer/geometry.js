@@ -61,23 +61,25 @@ export function multAdds(s) {
 }
 
 /**
- * Of one layer: `size` in input pixels, the largest over the outputs; `jump`, input pixels between neighbouring
- * outputs; `start`, the centre of the first output's field, where input pixel 0 is centred at 0.5.
- * A transposed convolution has `stride` kinds of output that see different numbers of pixels; `start` is that of a
- * kernel whose taps are all counted.
+ * Of one layer, borders left aside: `size` in input pixels; `jump`, input pixels between neighbouring outputs; `start`,
+ * the centre of the first output's field, where input pixel 0 is centred at 0.5.
+ * The outputs of a transposed convolution are of `stride` kinds, which see different numbers of pixels: `size` is the
+ * largest, `start` that of the first kind that sees anything.
  * @param {Settings} s
  */
 export function receptiveField(s) {
   const [before] = pads(s);
   if (!s.transposed) return { size: span(s), jump: s.stride, start: 0.5 - before + (span(s) - 1) / 2 };
   let size = 0;
+  let start = null;
   for (let phase = 0; phase < s.stride; phase++) {
-    const weights = [...Array(s.kernel_size).keys()].filter((k) => (phase - k * s.dilation) % s.stride === 0);
-    if (weights.length) {
-      size = Math.max(size, ((weights.at(-1) - weights[0]) * s.dilation) / s.stride + 1);
-    }
+    const places = [...Array(s.kernel_size).keys()].map((weight) => phase + before - weight * s.dilation);
+    const pixels = places.filter((place) => place % s.stride === 0).map((place) => place / s.stride);
+    if (!pixels.length) continue;
+    size = Math.max(size, pixels[0] - pixels.at(-1) + 1);
+    start ??= (pixels[0] + pixels.at(-1) + 1) / 2 - phase / s.stride;
   }
-  return { size, jump: 1 / s.stride, start: 0.5 + (before - (span(s) - 1) / 2) / s.stride };
+  return { size, jump: 1 / s.stride, start };
 }
 
 /** How Keras (and TensorFlow) pad for padding="same". @param {Settings} s */

@@ -6,6 +6,8 @@ import { svg, written } from "./dom.js";
 
 /** Width of a cell in the units of the view box. */
 export const CELL = 40;
+/** Classes of numbers with so many characters. */
+const LENGTHS = { 3: " long", 4: " longer", 5: " longer" };
 
 export class Grid {
   /**
@@ -32,7 +34,7 @@ export class Grid {
     const x = (at.at(-1) - this.from) * CELL;
     const y = this.dims === 1 ? 0 : (at[0] - this.from) * CELL;
     const text = typeof value === "number" ? written(value) : value;
-    const number = svg("text", { x: CELL / 2, y: CELL / 2, class: `cx-number${text.length > 2 ? " long" : ""}` }, text);
+    const number = svg("text", { x: CELL / 2, y: CELL / 2, class: `cx-number${LENGTHS[text.length] ?? ""}` }, text);
     const corner = svg("text", { x: CELL - 3, y: CELL - 4, class: "cx-corner" });
     const group = svg(
       "g",

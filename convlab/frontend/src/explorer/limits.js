@@ -150,7 +150,9 @@ export function problem(s, name, value) {
   const [least, most] = drawn(s, name);
   if (value < least || value > most) {
     const reason = `the explorer draws ${name} from ${least} to ${most} in ${s.dims}-D`;
-    return { name, reason, works: Math.min(Math.max(value, least), most) };
+    const nearest = Math.min(Math.max(value, least), most);
+    // What can be drawn at all need not go with the others: then that has the last word on what works.
+    return { name, reason, works: problem(s, name, nearest)?.works ?? nearest };
   }
   if (CHANNELS.includes(name)) return channelProblem(wanted, name, value);
   const { low, high, whyLow, whyHigh } = limit(wanted, name);

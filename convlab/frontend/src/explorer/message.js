@@ -1,9 +1,12 @@
-/** One line of text that says why something stopped, or what a word means; it keeps its place when empty. */
+/** One line of text that says why something stopped, or what a word means; otherwise a hint. */
 import { el } from "./dom.js";
+
+const HINT = "Point at a cell of the input, the kernel or the output. Drag the kernel, play, or press the arrow keys.";
 
 export class Message {
   constructor() {
     this.element = el("div", { class: "cx-message", role: "status", "aria-live": "polite" });
+    this.clear();
   }
 
   /** @param {string} text @param {?{text: string, act: () => void}} remedy */
@@ -23,7 +26,7 @@ export class Message {
   }
 
   clear() {
-    this.show("", "");
+    this.show("", HINT);
   }
 
   show(kind, text) {

@@ -17,15 +17,15 @@ function hash(...numbers) {
   return (state ^ (state >>> 15)) >>> 0;
 }
 
-/** An input pixel, 0 to 9. Padding is 0. @param {Settings} s @param {Index} at */
+/** An input pixel, 1 to 9: only padding is 0. @param {Settings} s @param {Index} at */
 export function inputValue(s, channel, at) {
   if (at.some((place) => place < 0 || place >= s.input_size)) return 0;
-  return hash(1, channel, ...at) % 10;
+  return (hash(1, channel, ...at) % 9) + 1;
 }
 
-/** A weight, -2 to 2. @param {number} out output channel @param {number} into input channel @param {Index} at */
+/** A weight, -2 to 2; the seed is one that gives the first kernels weights of both signs. @param {number} out output channel @param {number} into input channel @param {Index} at */
 export function weightValue(out, into, at) {
-  return (hash(2, out, into, ...at) % 5) - 2;
+  return (hash(389, out, into, ...at) % 5) - 2;
 }
 
 export function biasValue(out) {

@@ -23,6 +23,7 @@ export function tapsOf(s, focus) {
   }));
 }
 
+const signed = (value) => (value < 0 ? written(value) : `+${value}`);
 export const inside = (at, size) => at.every((place) => place >= 0 && place < size);
 
 export class Picture {
@@ -187,10 +188,14 @@ export class Picture {
       grids[focus.kind].mark(focus.at, "focus");
       return;
     }
-    const weight = (tap) => `\u00d7${written(weightValue(channels.out, channels.into, tap.weight))}`;
+    const weight = (tap) => weightValue(channels.out, channels.into, tap.weight);
+    const factor = (tap) => `\u00d7${written(weight(tap))}`;
+    const pixel = (tap) => inputValue(s, channels.into, tap.input);
+    // What one pixel paints is a number of its own; what an output reads is the pixel, with a factor beside it.
+    const paint = (tap) => (s.transposed ? signed(pixel(tap) * weight(tap)) : factor(tap));
     for (const tap of taps) {
-      if (focus.kind !== "input") grids.input.mark(tap.input, "window", focus.kind === "output" ? note(weight(tap)) : "");
-      if (focus.kind !== "output") grids.output.mark(tap.output, "lit", focus.kind === "input" ? note(weight(tap)) : "");
+      if (focus.kind !== "input") grids.input.mark(tap.input, "window", focus.kind === "output" ? note(factor(tap)) : "");
+      if (focus.kind !== "output") grids.output.mark(tap.output, "lit", focus.kind === "input" ? note(paint(tap)) : "");
       if (focus.kind !== "weight") grids.weight.mark(tap.weight, "window");
     }
     grids[focus.kind].mark(focus.at, resting ? "focus" : "focus pointed");
@@ -200,13 +205,14 @@ export class Picture {
   place(focus, taps) {
     const { grids, links } = this;
     links.replaceChildren();
-    const met = this.s.transposed ? "output" : "input";
+    // The kernel stands between an input pixel and what it paints.
+    const beside = this.s.transposed && focus.kind === "input";
     this.moveKernel(focus);
     for (const tap of taps) {
       const from = grids.input.cells.has(tap.input.join(",")) && grids.input.middle(tap.input);
       const to = grids.output.cells.has(tap.output.join(",")) && grids.output.middle(tap.output);
       if (!from || !to) continue;
-      const [top, bottom] = [from[1] + CELL / 2, met === "output" ? grids.weight.corner[1] : to[1] - CELL / 2];
+      const [top, bottom] = [from[1] + CELL / 2, beside ? grids.weight.corner[1] : to[1] - CELL / 2];
       links.append(svg("line", { x1: from[0], y1: top, x2: to[0], y2: bottom }));
     }
   }

@@ -28,7 +28,7 @@ export class Player {
     this.element = el(
       "div",
       { class: "cx-player", role: "group", "aria-label": "Move the kernel" },
-      button("\u23ee", "To the first position", () => this.go(0)),
+      button("|\u25c0", "To the first position", () => this.go(0)),
       button("\u25c0 Step", "One step back", () => this.step(-1)),
       this.playButton,
       button("Step \u25b6", "One step on", () => this.step(1)),

@@ -37,14 +37,19 @@ function ofOutput(s, at, channels) {
     const nothing = products.length ? [] : [{ text: "no input pixel reaches this place: 0" }];
     return [{ text: lead }, ...words, ...nothing, { text: ` = ${written(sum)}` }];
   });
-  return [[head], ...lines, [{ text: `bias ${written(biasValue(channels.out))}` }]];
+  const bias = biasValue(channels.out);
+  const sums = s.in_channels / s.groups > 1 ? "channels together " : "";
+  const last = `${sums}${written(value - bias)} + bias ${signed(bias)} = ${written(value)}`;
+  return [[head], ...lines, [{ text: last }]];
 }
 
 function ofInput(s, focus, channels) {
   const value = inputValue(s, channels.into, focus.at);
   const taps = tapsOf(s, focus);
   const size = outputSize(s);
+  // Taps come in the order of the weights, which is that of the outputs turned round.
   const kept = taps.filter((tap) => inside(tap.output, size));
+  if (!s.transposed) kept.reverse();
   const name = `${place("input", focus.at)} = ${value}`;
   const products = kept.flatMap((tap, index) => {
     const weight = weightValue(channels.out, channels.into, tap.weight);

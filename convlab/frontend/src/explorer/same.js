@@ -56,7 +56,7 @@ export class Same {
 
 /** One axis: its pixels, the zeros around it, the first window and where each of them starts. */
 function row(s, name, { before, after, output }, { from, to }) {
-  const strip = svg("svg", { class: "cx-strip", viewBox: `0 0 ${(to - from) * CELL} ${CELL * 1.5}`, "aria-hidden": "true" });
+  const strip = svg("svg", { class: "cx-strip", viewBox: `0 0 ${(to - from) * CELL} ${CELL * 1.5}`, preserveAspectRatio: "xMinYMid", "aria-hidden": "true" });
   const x = (place) => (place - from) * CELL;
   for (let place = -before; place < s.input_size + after; place++) {
     const padded = place < 0 || place >= s.input_size;
