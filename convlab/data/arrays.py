@@ -123,6 +123,10 @@ def check_lengths(x: Tensor, y: Tensor, name: str, y_name: str) -> None:
 
 
 def _fix(kind: str, value: object, name: str, *more: object) -> str:
+    if isinstance(value, list):
+        name = f"np.asarray({name})"
+    elif hasattr(value, "to_numpy"):
+        name = f"{name}.to_numpy()"
     return _FIXES[kind][isinstance(value, Tensor)].format(name, *more)
 
 

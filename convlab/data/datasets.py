@@ -68,13 +68,13 @@ def open_dataset(value: Dataset[Any] | DataLoader[Any], name: str, labels: Tenso
         if labels is None and not y.is_floating_point():
             labels = _labels(dataset, loader, y)
     size = tuple(x.shape[1:])
-    memory = None if loader else _in_memory(dataset)
+    memory = None if loader is not None else _in_memory(dataset)
     source: Source
     if memory:
         source = TensorSource(memory[0], as_target(memory[1]))
         fingerprint = digest(source.x, source.y)
     else:
-        source = LoaderSource(loader, size) if loader else DatasetSource(dataset, size)
+        source = LoaderSource(loader, size) if loader is not None else DatasetSource(dataset, size)
         fingerprint = digest(x, y, f"{source.num_samples}")
     return Opened(source, labels, _listed_classes(dataset), fingerprint)
 
@@ -111,7 +111,7 @@ def class_names(parts: list[Opened], names: list[str]) -> tuple[tuple[str, ...],
 @contextmanager
 def _untouched(loader: DataLoader[Any] | None) -> Iterator[None]:
     """Look at samples with fixed seeds, then put every generator back: a look must not change what is drawn later."""
-    own = loader.generator if loader else None
+    own = loader.generator if loader is not None else None
     before = random.getstate(), np.random.get_state(), torch.get_rng_state(), own and own.get_state()
     try:
         random.seed(0)
@@ -137,11 +137,11 @@ def _indexable(dataset: Dataset[Any], loader: DataLoader[Any] | None) -> bool:
 
 def _first_batch(dataset: Dataset[Any], loader: DataLoader[Any] | None, name: str) -> tuple[Tensor, Tensor]:
     """A few samples, stacked as they will be."""
-    if loader and not _indexable(dataset, loader):
+    if loader is not None and not _indexable(dataset, loader):
         batch = next(iter(loader), None)
     else:
         items = [dataset[i] for i in range(min(_length(dataset), 32))]
-        batch = loader.collate_fn(items) if loader else _collate(items, name)
+        batch = loader.collate_fn(items) if loader is not None else _collate(items, name)
     if not (isinstance(batch, tuple | list) and len(batch) == 2):
         raise TypeError(
             f"data: {name} gives {_what(batch)}, and training needs pairs (x, y); "
@@ -169,7 +169,7 @@ def _collate(items: list[object], name: str) -> object:
 
 def _what(value: object) -> str:
     if isinstance(value, tuple | list):
-        return f"{len(value)} things"
+        return f"a {type(value).__name__} of {len(value)}"
     return "nothing" if value is None else f"a {type(value).__name__}"
 
 
@@ -216,7 +216,7 @@ def _listed_classes(dataset: Dataset[Any]) -> tuple[str, ...]:
 
 
 def _labels(dataset: Dataset[Any], loader: DataLoader[Any] | None, first: Tensor) -> Tensor:
-    if loader and not _indexable(dataset, loader):
+    if loader is not None and not _indexable(dataset, loader):
         return _labels_of_loader(loader)
     known = _known_labels(dataset)
     # A target_transform may part what the data set lists from what it gives.

@@ -131,7 +131,7 @@ def _opened(parts: list[Opened], names: list[str], name: str, how: str) -> Data:
         input_size=train.input_size,
         num_classes=len(classes) or None,
         classes=classes,
-        split=split_sentence(train.num_samples, valid.num_samples if valid else None, how),
+        split=split_sentence(train.num_samples, valid.num_samples if valid is not None else None, how),
         fingerprint=digest(*(part.fingerprint for part in parts)),
         notes=notes,
     )

@@ -74,7 +74,7 @@ def memory_data(
         input_size=train.input_size,
         num_classes=len(classes) or None,
         classes=classes,
-        split=split_sentence(train.num_samples, valid.num_samples if valid else None, how),
+        split=split_sentence(train.num_samples, valid.num_samples if valid is not None else None, how),
         fingerprint=digest(*(part for source in sources for part in (source.x, source.y)), *classes),
         notes=notes,
     )
