@@ -20,7 +20,8 @@ from convlab.frontend._asset import asset
 Points: TypeAlias = tuple[npt.ArrayLike, npt.ArrayLike]
 
 SERIES = ("train_loss", "valid_loss", "train_accuracy", "valid_accuracy", "lr", "epoch")
-"""What a chart can show. ``lr`` and ``epoch`` are read out at the cursor and not drawn."""
+"""What a chart can show. ``lr`` and ``epoch`` are read out at the cursor and not drawn; the number of an epoch,
+from 1, belongs to its last step."""
 
 MAX_MARKS = 100
 MAX_GHOSTS = 8

@@ -1,2 +1,7 @@
-// The style sheet of the panels comes in as a widget that shows nothing: see convlab/frontend/style.py.
-export default { render: () => {} };
+// What all panels share comes in as a widget that shows nothing: see convlab/frontend/style.py.
+import { keepKeys } from "./shared/keys.js";
+
+export default {
+  initialize: () => keepKeys(document, ".convlab"),
+  render: () => {},
+};

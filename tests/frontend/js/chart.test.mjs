@@ -26,6 +26,14 @@ test("the store unpacks, extends, replaces, and tells its listeners", () => {
   assert.equal(told, 3);
 });
 
+test("a step belongs to the epoch that ends at or after it", () => {
+  const store = new Store();
+  assert.equal(store.valueAt("epoch", 1), 1);
+  store.receive({ type: "extend", header: [["epoch", 2]] }, [buffer([45, 90, 1, 2])]);
+  assert.deepEqual([1, 45, 46, 90, 91].map((step) => store.valueAt("epoch", step)), [1, 1, 2, 2, 3]);
+  assert.equal(store.valueAt("lr", 5), null);
+});
+
 test("a buffer may begin anywhere in its message", () => {
   const store = new Store();
   const bytes = new Uint8Array(20);

@@ -33,7 +33,7 @@ export class Readout {
   show(store, step) {
     this.step.value.textContent = step === null ? NOTHING : formatStep(step);
     for (const [name, value] of Object.entries(this.values)) {
-      const number = step === null ? null : (store.tracks.get(name)?.at(step) ?? null);
+      const number = step === null ? null : store.valueAt(name, step);
       value.textContent = number === null ? NOTHING : SERIES[name].format(number);
     }
   }

@@ -40,6 +40,25 @@ export class Store {
     for (const listener of this.listeners) listener();
   }
 
+  /**
+   * The epoch that a step belongs to, counted from 1: epochs are told at their last step.
+   * @param {number} step
+   */
+  epochAt(step) {
+    const ends = this.tracks.get("epoch");
+    return ends?.length ? (ends.next(step) ?? ends.last.high + 1) : 1;
+  }
+
+  /**
+   * What is known of a series at a step.
+   * @param {string} name
+   * @param {number} step
+   * @returns {number | null}
+   */
+  valueAt(name, step) {
+    return name === "epoch" ? this.epochAt(step) : (this.tracks.get(name)?.at(step) ?? null);
+  }
+
   /** The last step of any series of this run; null before the first. */
   get lastStep() {
     const steps = [...this.tracks.values()].filter((track) => track.length).map((track) => track.last.maxStep);

@@ -95,6 +95,15 @@ export class Track {
     return bucket && bucket.count ? bucket.sumY / bucket.count : null;
   }
 
+  /**
+   * The greatest value of the first bucket that ends at or after a step.
+   * @param {number} x
+   * @returns {number | null} null where there is none
+   */
+  next(x) {
+    return this.buckets.find((bucket) => bucket.maxStep >= x && bucket.count > 0)?.high ?? null;
+  }
+
   /** @param {Bucket} bucket */
   #add(bucket) {
     const last = this.last;

@@ -6,6 +6,7 @@ import { MarkStrip, drawMarkLines } from "./marks.js";
 import { makePlot } from "./plot.js";
 import { accuracyRange, logLossRange, lossRange } from "./ranges.js";
 import { Readout } from "./readout.js";
+import { keepKeys } from "../shared/keys.js";
 import { SERIES } from "./series.js";
 import { onThemeChange, readTheme } from "./theme.js";
 import { makeToolbar } from "./toolbar.js";
@@ -50,8 +51,7 @@ export class View {
     this.area.append(this.ghostNames.root, this.empty);
     this.root = element(
       "div",
-      // JupyterLab would take the arrow keys for itself and move to another cell.
-      { class: "convlab convlab-chart", role: "group", "aria-label": "Training curves", "data-lm-suppress-shortcuts": "true" },
+      { class: "convlab convlab-chart", role: "group", "aria-label": "Training curves" },
       this.toolbar.root,
       this.strip.root,
       this.area,
@@ -96,6 +96,7 @@ export class View {
     // Read aloud while it is moved by key, silent while it runs.
     this.area.addEventListener("blur", () => this.readout.root.removeAttribute("aria-live"));
     return [
+      keepKeys(this.root),
       onThemeChange(rebuild),
       () => size.disconnect(),
       () => this.store.listeners.delete(schedule),
@@ -249,7 +250,7 @@ export class View {
       ["train_accuracy", formatAccuracy],
       ["valid_accuracy", formatAccuracy],
     ].flatMap(([name, format]) => {
-      const value = this.store.tracks.get(/** @type {string} */ (name))?.at(step) ?? null;
+      const value = this.store.valueAt(/** @type {string} */ (name), step);
       const label = SERIES[/** @type {string} */ (name)].label.replace("acc.", "accuracy");
       return value === null ? [] : [`${label} ${/** @type {(v: number) => string} */ (format)(value)}`];
     });
