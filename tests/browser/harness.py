@@ -74,7 +74,7 @@ class NotebookPage:
         self.foreign: list[str] = []
         self.notebook = ""
         self._allowed = list(KNOWN_NOISE[server.app])
-        self._loopback = r"(https?|wss?)://127\.0\.0\.1[:/]|data:|blob:|about:"
+        self._loopback = r"(https?|wss?)://127\.0\.0\.1[:/]|data:|blob:|about:|file:"
         if server.app in KNOWN_FOREIGN:
             self._loopback += "|" + KNOWN_FOREIGN[server.app]
         self._context = context
