@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch import uint8 as as_bytes
 
@@ -34,6 +35,11 @@ class Data:
     split: str
     fingerprint: str
     notes: tuple[str, ...] = ()
+
+    def pictures(self, count: int) -> Tensor:
+        """The first inputs of the validation data (of the training data without any), at most ``count`` of them."""
+        batches = (self.valid or self.train).batches(None, 0, count, torch.device("cpu"), torch.contiguous_format)
+        return next(iter(batches))[0][:count]
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.input_size))

@@ -17,6 +17,7 @@ class Snapshot:
     """A model's weights, buffers, modes, `requires_grad` and gradients, in memory."""
 
     tensors: list[tuple[Tensor, Tensor]]
+    buffers: list[tuple[nn.Module, str, Tensor | None]]
     modes: list[tuple[nn.Module, bool]]
     grads: list[tuple[Tensor, bool, Tensor | None]]
 
@@ -31,6 +32,8 @@ def snapshot(model: nn.Module) -> Snapshot:
     tensors = [tensor for tensor in (*model.parameters(), *model.buffers()) if not is_lazy(tensor)]
     return Snapshot(
         tensors=[(tensor, tensor.detach().clone()) for tensor in tensors],
+        # By name as well: a forward may put another tensor in a buffer's place.
+        buffers=[(m, name, buffer) for m in model.modules() for name, buffer in m._buffers.items()],
         modes=[(module, module.training) for module in model.modules()],
         grads=[(p, p.requires_grad, p.grad) for p in model.parameters() if not is_lazy(p)],
     )
@@ -39,6 +42,8 @@ def snapshot(model: nn.Module) -> Snapshot:
 @torch.no_grad()
 def restore(saved: Snapshot, *, modes: bool = True) -> None:
     """Write a snapshot back into the very tensors it was taken from; gradients and modes too unless told otherwise."""
+    for module, name, buffer in saved.buffers:
+        module._buffers[name] = buffer
     for tensor, was in saved.tensors:
         tensor.detach().copy_(was)
     if modes:
@@ -48,6 +53,14 @@ def restore(saved: Snapshot, *, modes: bool = True) -> None:
         for param, requires_grad, grad in saved.grads:
             param.requires_grad_(requires_grad)
             param.grad = grad
+
+
+def private_copy(model: nn.Module) -> nn.Module:
+    """A copy with weights of its own, to be looked into while a run goes on training `model`; it needs no gradients."""
+    memo: dict[int, object] = {id(buffer): buffer.detach().clone() for buffer in model.buffers()}
+    for param in model.parameters():
+        memo[id(param)] = nn.Parameter(param.detach().clone(), requires_grad=False)
+    return copy.deepcopy(model, memo)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from convlab.panels.curve import Curve
 from convlab.panels.kernel import is_attended, stop_on_interrupt, take_cell
 from convlab.panels.messages import Messages
 from convlab.panels.settings import Settings
+from convlab.panels.tabs import Tabs
 from convlab.panels.transport import Transport
 from convlab.plots.picture import picture
 from convlab.spec import TrainSpec
@@ -88,8 +89,9 @@ class Lab(widgets.VBox):
         heading = widgets.HTML(
             f"<strong>{html.escape(self.title)}</strong><span>{html.escape(self.data.split)}</span>"
         ).add_class("convlab-heading")
-        rows = [Style(), heading, self._transport, self._settings, self._messages, self._curve.chart]
-        super().__init__(rows)
+        training = widgets.VBox([self._transport, self._settings, self._messages, self._curve.chart])
+        self._tabs = Tabs({"Training": lambda: training, **self._further_panels()})
+        super().__init__([Style(), heading, self._tabs])
         self.add_class("convlab").add_class("convlab-lab")
 
     @property
@@ -160,6 +162,26 @@ class Lab(widgets.VBox):
         if self.current is not None:
             self.current.stop(wait=False).wait(60)
         super().close()
+
+    # -- the panels behind the other tabs, made when they are first looked at ------------------------------------------
+
+    def _further_panels(self) -> dict[str, Callable[[], widgets.Widget]]:
+        return {"Network": self._network, "Receptive field": self._receptive_field, "Convolution": _explorer}
+
+    def _network(self) -> widgets.Widget:
+        from convlab.panels.network import Network
+
+        panel = Network(self.model, (1, *self.data.input_size))
+        panel.observe(self._on_layer_clicked, "selected")
+        return panel
+
+    def _receptive_field(self) -> widgets.Widget:
+        from convlab.panels.receptive_field import ReceptiveFieldPanel
+
+        return ReceptiveFieldPanel(self.model, self.data.pictures(64))
+
+    def _on_layer_clicked(self, change: Any) -> None:
+        self._tabs.open("Receptive field").select(change["new"])
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -241,6 +263,12 @@ class Lab(widgets.VBox):
     def __repr__(self) -> str:
         state = self.current.state if self.current else "ready"
         return f"Lab({self.title}, {state}, {len(self.runs)} runs)"
+
+
+def _explorer() -> widgets.Widget:
+    from convlab.frontend.explorer import ConvExplorer
+
+    return ConvExplorer()
 
 
 def lenet_for(data: Data) -> nn.Sequential:

@@ -1,0 +1,44 @@
+"""Work for a panel, off the kernel's threads: the newest job wins, those it overtook are never begun."""
+
+import threading
+from collections.abc import Callable
+
+
+class Latest:
+    """Runs one job at a time in a thread of its own; of the jobs that arrive meanwhile only the last is kept.
+
+    A slider sends sixty values a second: a panel that worked through them all would lag behind the hand.
+    """
+
+    def __init__(self, on_error: Callable[[Exception], None]) -> None:
+        self._on_error = on_error
+        self._changed = threading.Condition()
+        self._next: Callable[[], None] | None = None
+        self._busy = False
+
+    def __call__(self, job: Callable[[], None]) -> None:
+        """Do `job` next, instead of what was to be next before."""
+        with self._changed:
+            self._next = job
+            if not self._busy:
+                self._busy = True
+                threading.Thread(target=self._work, name="convlab-panel", daemon=True).start()
+
+    def wait(self) -> None:
+        """Block until nothing is left to do."""
+        with self._changed:
+            while self._busy:
+                self._changed.wait()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                job, self._next = self._next, None
+                if job is None:
+                    self._busy = False
+                    self._changed.notify_all()
+                    return
+            try:
+                job()
+            except Exception as error:  # shown in the panel: in this thread nobody would see it
+                self._on_error(error)
