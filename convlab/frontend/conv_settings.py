@@ -47,8 +47,8 @@ class ConvSettings:
     Making one checks types only, so that a value on its way in can be asked for its `problems`; `check` raises.
 
     Example:
-        >>> [problem.works for problem in ConvSettings(input_size=4, kernel_size=5).problems("kernel_size")]
-        [4]
+        >>> next(ConvSettings(input_size=4, kernel_size=5).problems()).works
+        4
     """
 
     dims: int = 2

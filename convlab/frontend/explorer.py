@@ -1,13 +1,16 @@
 """The convolution explorer: one convolution on one small input, to play with."""
 
+import html
 import json
 import os
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import anywidget
 import traitlets
+from IPython.display import DisplayHandle, display
 
 from convlab import geometry
 from convlab.frontend._asset import asset
@@ -43,11 +46,10 @@ class ConvExplorer(anywidget.AnyWidget):
         >>> explorer = ConvExplorer(input_size=8, kernel_size=3, stride=2, padding=1)
         >>> explorer.output_size, explorer.num_params, explorer.mult_adds
         (4, 10, 144)
-        >>> explorer.kernel_size = 11
+        >>> explorer.groups = 2
         Traceback (most recent call last):
             ...
-        traitlets.traitlets.TraitError: kernel_size=11 is not possible here: the explorer draws kernel_size from 1 to 7 \
-in 2-D; try kernel_size=7.
+        traitlets.traitlets.TraitError: groups=2 is not possible here: groups must divide in_channels (1) and ...
     """
 
     _esm = asset("explorer.js")
@@ -82,12 +84,15 @@ in 2-D; try kernel_size=7.
         settings = {name: value for name, value in locals().items() if name in _NAMES}
         _checked(settings, None)
         super().__init__(**settings)
+        self._saved: DisplayHandle | None = None
+        self._saving: threading.Timer | None = None
+        self.observe(self._save_soon, _NAMES)
 
     def __repr__(self) -> str:
         return repr(self.settings).replace("ConvSettings", "ConvExplorer", 1)
 
     @traitlets.validate(*_NAMES)
-    def _goes_with_the_others(self, proposal: Any) -> object:  # noqa: ANN401  # traitlets' Bunch
+    def _goes_with_the_others(self, proposal: Any) -> object:  # traitlets' Bunch
         name = proposal.trait.name
         settings = {other: getattr(self, other) for other in _NAMES} | {name: proposal.value}
         return getattr(_checked(settings, name), name)
@@ -139,14 +144,35 @@ in 2-D; try kernel_size=7.
         Returns:
             The path.
         """
-        page = _PAGE.format(
-            style=asset("explorer_page.css").read_text(encoding="utf-8").replace("</", "<\\/"),
-            state=_escaped_json(asdict(self.settings)),
-            script=_escaped_script(asset("explorer_page.js").read_text(encoding="utf-8")),
-        )
         target = Path(path)
-        target.write_text(page, encoding="utf-8")
+        target.write_text(_page(self.settings), encoding="utf-8")
         return target
+
+    def _ipython_display_(self) -> None:
+        # Two outputs: the live view, of which a saved notebook keeps nothing, and a page, which the live one hides.
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
+        display({"application/vnd.jupyter.widget-view+json": view}, raw=True)
+        self._saved = display(self._for_the_file(), raw=True, display_id=True)
+
+    def _for_the_file(self) -> dict[str, str]:
+        page = html.escape(_page(self.settings))
+        code = html.escape(self.code())
+        text = _SAVED.format(page=page, settings=html.escape(repr(self)), code=code)
+        return {"text/html": text, "text/plain": repr(self)}
+
+    def _save_soon(self, _change: object) -> None:
+        """Bring the saved page up to date when the hand rests: a slider sends sixty values a second."""
+        if self._saved is None:
+            return
+        if self._saving is not None:
+            self._saving.cancel()
+        self._saving = threading.Timer(0.5, self._save)
+        self._saving.daemon = True
+        self._saving.start()
+
+    def _save(self) -> None:
+        if self._saved is not None:
+            self._saved.update(self._for_the_file(), raw=True)
 
     def _operation(self) -> geometry.field.Operation:
         size = (self.input_size,) * self.dims
@@ -165,6 +191,14 @@ def _checked(values: dict[str, Any], changed: str | None) -> ConvSettings:
     except ValueError as error:
         raise traitlets.TraitError(str(error)) from None
     return settings
+
+
+def _page(settings: ConvSettings) -> str:
+    return _PAGE.format(
+        style=asset("explorer_page.css").read_text(encoding="utf-8").replace("</", "<\\/"),
+        state=_escaped_json(asdict(settings)),
+        script=_escaped_script(asset("explorer_page.js").read_text(encoding="utf-8")),
+    )
 
 
 def _escaped_json(value: object) -> str:
@@ -193,3 +227,16 @@ _PAGE: Final = """<!doctype html>
 </body>
 </html>
 """
+
+# The style hides the place of a view that has no kernel any more; where a notebook is not trusted, JupyterLab drops
+# both it and the frame, and shows the lines below.
+_SAVED: Final = """<div class="convlab-static">
+<style>
+.jp-OutputArea-child:not(:has(> .jp-OutputArea-output > *)):has(+ .jp-OutputArea-child .convlab-static) {{
+  display: none;
+}}
+</style>
+<iframe title="Convolution explorer" loading="lazy" style="width: 100%; height: 1320px; border: 0"
+  srcdoc="{page}"></iframe>
+<details><summary>Settings and code</summary><p>{settings}</p><pre>{code}</pre></details>
+</div>"""

@@ -8,6 +8,8 @@ from playwright.sync_api import Page, expect
 
 from convlab.frontend.explorer import ConvExplorer
 
+MINUS = "\u2212"
+
 
 class ExplorerPage:
     """The page that `to_html` writes, opened from its file in a browser that is offline."""
@@ -29,7 +31,7 @@ class ExplorerPage:
         return int(self.tab.locator(f"input[type=range][data-setting={name}]").input_value())
 
     def fact(self, name: str) -> str:
-        return self.tab.locator(f"[data-fact='{name}']").inner_text()
+        return self.tab.locator(f"[data-fact='{name}']").inner_text().replace(MINUS, "-")
 
     def cells(self, part: str, mark: str = "") -> set[str]:
         """The places of a part's cells, all or those that bear a mark."""
@@ -40,7 +42,7 @@ class ExplorerPage:
         return self.tab.locator(f".cx-figure.{part} [data-at='{at}']")
 
     def number(self, part: str, at: str) -> int:
-        return int(self.cell(part, at).locator(".cx-number").text_content().replace("\u2212", "-"))
+        return int(self.cell(part, at).locator(".cx-number").text_content().replace(MINUS, "-"))
 
     def screenshot(self, name: str) -> None:
         ARTIFACTS.mkdir(exist_ok=True)
@@ -73,7 +75,7 @@ def alone(browser, tmp_path, label):
 def products(text):
     """The sum of the products in the readout, and what it says that they come to."""
     line = next(line for line in text.splitlines() if "\u00d7" in line)
-    line = line.split(": ")[-1].replace("\u2212", "-")
+    line = line.split(": ")[-1].replace(MINUS, "-")
     terms, result = line.rsplit(" = ", 1)
     numbers = [re.findall(r"-?\d+", term) for term in terms.split(" + ")]
     return sum(int(a) * int(b) for a, b in numbers), int(result), len(numbers)
@@ -87,7 +89,7 @@ def test_settings_move_picture_formula_cost_and_code_together(alone):
     page.slide("kernel_size", 5)
     assert len(page.cells("input")) == 100
     assert len(page.cells("output")) == 9
-    assert "⌊(8 + 2·1 − 1·(5 − 1) − 1) / 2⌋ + 1 = 3 px" in page.fact("output_size")
+    assert "⌊(8 + 2·1 - 1·(5 - 1) - 1) / 2⌋ + 1 = 3 px" in page.fact("output_size")
     assert "= 25 weights + 1 bias = 26" in page.fact("num_params")
     assert "25 weights · 9 output pixels = 225" in page.fact("mult_adds")
     assert page.fact("receptive field") == "size 5 px, jump 2 px, start 1.5 px"
@@ -107,7 +109,7 @@ def test_an_output_shows_its_window_and_the_dot_product(alone):
     assert lit == {f"{row},{col}" for row in (1, 3, 5) for col in (1, 3, 5)}
     total, result, count = products(page.readout.inner_text())
     assert (total, count) == (result, 9)
-    assert f"output[1, 1] = {page.number('output', '1,1')}".replace("-", "\u2212") in page.readout.inner_text()
+    assert f"output[1, 1] = {page.number('output', '1,1')}".replace("-", MINUS) in page.readout.inner_text()
     assert total + 1 == page.number("output", "1,1")
     expected = sum(
         page.number("input", f"{1 + 2 * i},{1 + 2 * j}") * page.number("weight", f"{i},{j}")
@@ -223,7 +225,7 @@ def test_a_transposed_convolution_paints(alone):
     page.cell("input", "1,1").hover()
     assert page.cells("output", ".lit") == {f"{row},{col}" for row in (1, 2, 3) for col in (1, 2, 3)}
     expect(page.readout).to_contain_text("paints the kernel over 9 places")
-    assert "(4 − 1)·2 − 2·1 + 1·(3 − 1) + 1 = 7 px" in page.fact("output_size")
+    assert "(4 - 1)·2 - 2·1 + 1·(3 - 1) + 1 = 7 px" in page.fact("output_size")
     page.cell("output", "1,1").hover()
     assert page.cells("input", ".window") == {"0,0", "0,1", "1,0", "1,1"}
     total, result, count = products(page.readout.inner_text())
@@ -272,9 +274,13 @@ def test_nothing_jumps(alone):
 
 @pytest.mark.parametrize("width", [420, 800, 1800])
 def test_no_width_cuts_anything_off(alone, width):
-    page = alone(input_size=16, kernel_size=7, padding=3, in_channels=4, look={"viewport": {"width": width, "height": 900}})
-    wide = page.tab.evaluate("() => [...document.querySelectorAll('.cx *')].filter(e => e.getClientRects().length)"
-        ".map(e => e.getBoundingClientRect().right).reduce((a, b) => Math.max(a, b))")
+    page = alone(
+        input_size=16, kernel_size=7, padding=3, in_channels=4, look={"viewport": {"width": width, "height": 900}}
+    )
+    wide = page.tab.evaluate(
+        "() => [...document.querySelectorAll('.cx *')].filter(e => e.getClientRects().length)"
+        ".map(e => e.getBoundingClientRect().right).reduce((a, b) => Math.max(a, b))"
+    )
     assert wide <= width
     page.screenshot("page")
 
@@ -290,7 +296,8 @@ def test_every_control_has_a_name(alone):
 
 
 CELLS = [
-    "from convlab.frontend.explorer import ConvExplorer\nexplorer = ConvExplorer(input_size=7, stride=2, padding=1)\nexplorer",
+    "from convlab.frontend.explorer import ConvExplorer\n"
+    "explorer = ConvExplorer(input_size=7, stride=2, padding=1)\nexplorer",
     "explorer.kernel_size = 5",
     "explorer.padding = 'same'",
     "with explorer.hold_trait_notifications():\n    explorer.transposed, explorer.input_size = True, 4",
@@ -309,12 +316,12 @@ def test_in_jupyterlab_page_and_python_follow_each_other(page, notebook):
     expect(formula).to_contain_text("= 3 px")
     assert page.kernel_eval("(explorer.stride, explorer.output_size)") == [3, 3]
     page.run_cell(1)
-    expect(formula).to_contain_text("(5 − 1)")
+    expect(formula).to_contain_text(f"(5 {MINUS} 1)")
     page.run_cell(2)
     page.expect_text(2, "TraitError: padding='same' is not possible here")
     assert page.kernel_eval("explorer.padding") == 1
     page.run_cell(3)
-    expect(formula).to_contain_text("(4 − 1)·3 − 2·1 + 1·(5 − 1) + 1 = 12 px")
+    expect(formula).to_contain_text("+ 1 = 12 px")
     # Arrow keys belong to the picture, not to the notebook's cells.
     active = "() => window.jupyterapp.shell.currentWidget.content.activeCellIndex"
     stage = explorer.get_by_role("group", name="The picture")
@@ -325,3 +332,24 @@ def test_in_jupyterlab_page_and_python_follow_each_other(page, notebook):
     assert page.tab.evaluate(active) == before
     page.set_theme("dark")
     page.screenshot("dark")
+
+
+def test_a_saved_notebook_keeps_an_explorer_that_works_without_a_kernel(page, notebook):
+    page.open(notebook(CELLS[:1]))
+    page.run_all()
+    live = page.output(0).locator(".cx")
+    live.locator("input[type=range][data-setting=stride]").fill("3")
+    expect(live.locator("[data-fact=output_size]")).to_contain_text("= 3 px")
+    # The page for the file stays out of sight, and follows when the slider has come to rest.
+    frame = page.output(0).locator("iframe")
+    expect(frame).to_be_hidden()
+    expect(frame).to_have_attribute("srcdoc", re.compile('"stride": 3'))
+    page.save()
+    page.reopen_without_kernel()
+    expect(page.output(0).locator("iframe")).to_be_visible()
+    kept = page.output(0).frame_locator("iframe")
+    expect(kept.locator("[data-fact=output_size]")).to_contain_text("= 3 px")
+    kept.locator("input[type=range][data-setting=stride]").fill("1")
+    expect(kept.locator("[data-fact=output_size]")).to_contain_text("= 7 px")
+    assert "model not found" not in page.cell_text(0)
+    page.screenshot("no-kernel")

@@ -79,7 +79,7 @@ function ofPatches(s) {
 /** The list of them. */
 export class Facts {
   constructor() {
-    this.element = el("dl", { class: "cx-facts" });
+    this.element = el("section", { class: "cx-facts", "aria-label": "Facts" });
   }
 
   /** @param {Settings} s */
@@ -91,10 +91,12 @@ export class Facts {
       ["mult_adds", "products of a weight and a pixel, one image", costFormula(s)],
       ["receptive field", "what one output sees, the step to its neighbour, the first centre", fieldSentence(s)],
     ];
+    // No <dl>: JupyterLab gives it a look of its own.
     const items = rows.flatMap(([name, meaning, ...lines]) => [
-      el("dt", {}, name, el("span", { class: "cx-meaning" }, ` \u2013 ${meaning}`)),
-      el("dd", { "data-fact": name }, ...lines.map((line) => el("div", {}, line))),
+      el("div", { class: "cx-name" }, name, el("span", { class: "cx-meaning" }, ` \u2013 ${meaning}`)),
+      el("div", { class: "cx-fact", "data-fact": name }, ...lines.map((line) => el("div", {}, line))),
     ]);
-    this.element.replaceChildren(...items, el("dt", {}, "note"), el("dd", { class: "cx-remark" }, remark(s) || "\u2013"));
+    const note = el("div", { class: "cx-remark" }, remark(s) || "\u2013");
+    this.element.replaceChildren(...items, el("div", { class: "cx-name" }, "note"), note);
   }
 }

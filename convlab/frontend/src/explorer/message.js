@@ -1,7 +1,7 @@
 /** One line of text that says why something stopped, or what a word means; otherwise a hint. */
 import { el } from "./dom.js";
 
-const HINT = "Point at a cell of the input, the kernel or the output. Drag the kernel, play, or press the arrow keys.";
+const HINT = "Point at any cell. Drag the kernel, press Play, or use the arrow keys.";
 
 export class Message {
   constructor() {
