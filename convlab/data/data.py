@@ -1,13 +1,14 @@
 """The record of data that is ready for training."""
 
 import hashlib
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch import uint8 as as_bytes
 
-from convlab.data.sources import Source
+from convlab.data.sources import LoaderSource, Source, TensorSource, generators_untouched
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,9 +38,16 @@ class Data:
     notes: tuple[str, ...] = ()
 
     def pictures(self, count: int) -> Tensor:
-        """The first inputs of the validation data (of the training data without any), at most ``count`` of them."""
-        batches = (self.valid or self.train).batches(None, 0, count, torch.device("cpu"), torch.contiguous_format)
-        return next(iter(batches))[0][:count]
+        """The first inputs of the validation data (of the training data without any), at most ``count`` of them.
+
+        Shape ``(count, C, H, W)``. Looking changes nothing that is drawn later; what is not in memory should be looked at
+        before a run and not during it, because its items may draw from the generators that the run draws from.
+        """
+        source = self.train if self.valid is None else self.valid
+        loader = source.loader if isinstance(source, LoaderSource) else None
+        with nullcontext() if isinstance(source, TensorSource) else generators_untouched(loader):
+            batches = source.batches(None, 0, count, torch.device("cpu"), torch.contiguous_format)
+            return next(iter(batches))[0][:count]
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.input_size))

@@ -1,18 +1,16 @@
 """Data sets and loaders, used as they are: the source that they make, their labels, and what no model could take."""
 
-import random
-from collections.abc import Iterator, Sized
-from contextlib import contextmanager
+from collections.abc import Sized
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeGuard, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset, default_collate
 
 from convlab.data.data import digest
-from convlab.data.sources import DatasetSource, LoaderSource, Source, TensorSource, as_target
+from convlab.data.sources import DatasetSource, LoaderSource, Source, TensorSource, as_target, generators_untouched
 
 # A loader that cannot be indexed may be endless: this many samples tell its labels.
 _LABELS_READ = 2048
@@ -62,13 +60,14 @@ def open_dataset(value: Dataset[Any] | DataLoader[Any], name: str, labels: Tenso
         )
     if not isinstance(dataset, IterableDataset) and _length(dataset) == 0:
         raise ValueError(f"data: {name} is a {type(dataset).__name__} with no samples; pass at least a few.")
-    with _untouched(loader):
+    memory = None if loader is not None else _in_memory(dataset)
+    # Tensors draw nothing, and another thread may be training.
+    with nullcontext() if memory else generators_untouched(loader):
         x, y = _first_batch(dataset, loader, name)
         _check_batch(x, y, name)
         if labels is None and not y.is_floating_point():
             labels = _labels(dataset, loader, y)
     size = tuple(x.shape[1:])
-    memory = None if loader is not None else _in_memory(dataset)
     source: Source
     if memory:
         source = TensorSource(memory[0], as_target(memory[1]))
@@ -106,24 +105,6 @@ def class_names(parts: list[Opened], names: list[str]) -> tuple[tuple[str, ...],
             f"No sample was seen of {len(missing)} of {len(classes)} classes, first {classes[missing[0]]!r}.",
         )
     return classes, ()
-
-
-@contextmanager
-def _untouched(loader: DataLoader[Any] | None) -> Iterator[None]:
-    """Look at samples with fixed seeds, then put every generator back: a look must not change what is drawn later."""
-    own = loader.generator if loader is not None else None
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state(), own and own.get_state()
-    try:
-        random.seed(0)
-        np.random.seed(0)
-        torch.default_generator.manual_seed(0)
-        yield
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-        torch.set_rng_state(before[2])
-        if own is not None and before[3] is not None:
-            own.set_state(before[3])
 
 
 def _length(dataset: Dataset[Any]) -> int:

@@ -4,17 +4,22 @@ A source is asked for one epoch's order and then for its batches, from any sampl
 middle of an epoch, change its batch size and go on with the samples that it has not seen.
 """
 
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast, final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 from typing_extensions import override
 
-# Gathering an epoch at once is what makes indexing cheap; past this many bytes it would only cost memory.
-_CHUNK_BYTES = 64 * 2**20
+# Gathering many batches at once is what makes indexing cheap. On the CPU memory must stay small enough to be taken from
+# what the last chunk freed: fresh pages cost more than the copy (benchmarks/feeding.py).
+_CHUNK_BYTES = {"cpu": 2**20}
+_OTHER_CHUNK_BYTES = 64 * 2**20
 # A copy in another layout or on another device is kept between epochs up to this size.
 _RESIDENT_BYTES = 2**30
 
@@ -97,7 +102,7 @@ class TensorSource(Source):
         x, y = self._place_all(device, memory_format)
         stop = _stop(start, self.num_samples, batch_size, drop_last)
         bytes_per_batch = batch_size * max(1, x[:1].numel() * x.element_size())
-        chunk = batch_size * max(1, _CHUNK_BYTES // bytes_per_batch)
+        chunk = batch_size * max(1, _CHUNK_BYTES.get(x.device.type, _OTHER_CHUNK_BYTES) // bytes_per_batch)
         for first in range(start, stop, chunk):
             last = min(first + chunk, stop)
             if order is None:
@@ -187,6 +192,29 @@ class LoaderSource(Source):
             if skipped >= len(x) or (drop_last and self.batch_size and len(x) < self.batch_size):
                 continue
             yield _place(x[skipped:], device, memory_format), as_target(y[skipped:]).to(device)
+
+
+@contextmanager
+def generators_untouched(loader: DataLoader[Any] | None = None) -> Iterator[None]:
+    """Look at samples with fixed seeds, then put every generator back: a look must not change what is drawn later.
+
+    Covers Python's, numpy's and torch's own (on the CPU), and the loader's, if it has one.
+    """
+    own = loader.generator if loader is not None else None
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state(), own and own.get_state()
+    try:
+        random.seed(0)
+        np.random.seed(0)
+        for generator in (torch.default_generator, own):
+            if generator is not None:
+                generator.manual_seed(0)
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
+        if own is not None and before[3] is not None:
+            own.set_state(before[3])
 
 
 def as_target(y: Tensor) -> Tensor:

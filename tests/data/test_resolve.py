@@ -394,6 +394,15 @@ def test_loaders():
     assert single.split.startswith("60 samples train and none validate, as handed over; pass (train, valid)")
 
 
+def test_data_in_memory_never_touch_the_generators_that_a_run_may_draw_from(monkeypatch):
+    def touched(*_):
+        raise AssertionError("the global generator was touched")
+
+    monkeypatch.setattr(torch, "set_rng_state", touched)
+    for given in ("digits", (X, y), (TensorDataset(*tensors), TensorDataset(*tensors))):
+        assert len(resolve(given).pictures(3)) == 3
+
+
 def test_loaders_that_cannot_be_indexed():
     stream = resolve(DataLoader(Stream(), 16))
     assert (stream.train.num_samples, stream.num_classes, stream.input_size) == (-1, 4, (3, 8, 10))
@@ -415,8 +424,10 @@ def test_looking_at_samples_leaves_every_generator_where_it_was():
         DataLoader(Stream(), 16, generator=own),
     ):
         before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state(), own.get_state()
-        prints = {resolve(given).fingerprint for _ in range(2)}
-        assert len(prints) == 1
+        looks = [resolve(given) for _ in range(2)]
+        assert looks[0].fingerprint == looks[1].fingerprint
+        assert torch.equal(looks[0].pictures(5), looks[1].pictures(5))
+        assert looks[0].pictures(5).shape == (5, 3, 8, 10)
         assert random.getstate() == before[0]
         assert np.random.get_state()[1].tolist() == before[1]
         assert torch.equal(torch.get_rng_state(), before[2])

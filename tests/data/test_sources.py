@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
+from convlab.data import sources
 from convlab.data.sources import DatasetSource, LoaderSource, Source, TensorSource
 
 CPU = torch.device("cpu")
@@ -75,10 +76,10 @@ def test_a_chunk_of_several_batches_changes_nothing(monkeypatch):
     x, y = some()
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
     whole = list(TensorSource(x, y).batches(order, 0, 16, CPU, PLAIN))
-    for limit in (1, 16 * 60 * 4, 2 * 16 * 60 * 4 + 1):
-        monkeypatch.setattr("convlab.data.sources._CHUNK_BYTES", limit)
+    for limit in (1, 2 * 16 * 60 * 4 + 1, 2**30):
+        monkeypatch.setitem(sources._CHUNK_BYTES, "cpu", limit)
         assert same(TensorSource(x, y).batches(order, 0, 16, CPU, PLAIN), whole)
-    monkeypatch.setattr("convlab.data.sources._RESIDENT_BYTES", 0)
+    monkeypatch.setattr(sources, "_RESIDENT_BYTES", 0)
     batches = list(TensorSource(x, y).batches(order, 0, 16, CPU, LAST))
     assert same(batches, whole)
     assert batches[0][0].is_contiguous(memory_format=LAST)
