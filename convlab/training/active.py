@@ -23,11 +23,16 @@ def claim(run: "Run", model: nn.Module) -> None:
     with _lock:
         for other, taken in _active.items():
             if taken & weights:
-                raise RuntimeError(
-                    f"{type(model).__name__} is already being trained by another run, which is {other.state}; "
-                    "stop that one first: run.stop()."
-                )
+                raise RuntimeError(busy(model, other))
         _active[run] = weights
+
+
+def busy(model: nn.Module, other: "Run") -> str:
+    """The sentence that refuses a second run."""
+    return (
+        f"{type(model).__name__} is already being trained by another run, which is {other.state}; "
+        "stop that one first: run.stop()."
+    )
 
 
 @atexit.register

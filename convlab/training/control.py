@@ -34,8 +34,7 @@ class Control:
     def step(self, count: int) -> None:
         """Do `count` more steps, then stand still."""
         with self._changed:
-            granted = self._granted + count if self._paused else count
-        self._wish(paused=True, granted=granted)
+            self._wish(paused=True, granted=self._granted + count)
 
     def stop(self) -> None:
         """End at the next step boundary."""
@@ -52,8 +51,8 @@ class Control:
     def _wish(self, *, paused: bool, granted: int) -> None:
         with self._changed:
             self._paused, self._granted = paused, granted
-            if granted or not paused:
-                self.standing = False
+            # At once, not when the thread wakes: what stands still may be restored.
+            self.standing = self.standing and paused and not granted
             self._wake()
 
     def _wake(self) -> None:
@@ -65,7 +64,7 @@ class Control:
 
         Args:
             apply: puts changed settings in force.
-            stands: told True when the run stands still, False when it goes on.
+            stands: told True when the run stands still, False when it goes on (not when it is stopped).
         """
         stood = False
         while True:
@@ -90,7 +89,7 @@ class Control:
                     self._changed.notify_all()
                     while self._paused and not self._granted and not self._stop and not self._changes:
                         self._changed.wait()
-        if stood:
+        if stood and going:
             stands(False)
         return going
 

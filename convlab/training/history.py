@@ -1,5 +1,6 @@
 """What a run leaves behind: its curve, in memory that does not grow with the number of steps."""
 
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -47,6 +48,10 @@ class History:
     """
 
     def __init__(self, step_rows: int = STEP_ROWS, epoch_rows: int = EPOCH_ROWS) -> None:
+        if step_rows < 2 or step_rows % 2:
+            raise ValueError(f"step_rows must be even and at least 2, got {step_rows!r}; try step_rows={STEP_ROWS}.")
+        if epoch_rows < 2:
+            raise ValueError(f"epoch_rows must be at least 2, got {epoch_rows!r}; try epoch_rows={EPOCH_ROWS}.")
         self._lock = threading.Lock()
         # Columns: mean, min, max of the loss, lr of the last step in the row.
         self._rows = np.empty((4, step_rows), dtype=np.float64)
@@ -54,6 +59,7 @@ class History:
         self._in_row = 0
         self._epoch_rows = epoch_rows
         self._epochs: list[EpochRecord] = []
+        self._best: EpochRecord | None = None
         self.stride = 1
         self.num_steps = 0
         self.num_epochs = 0
@@ -89,6 +95,9 @@ class History:
         with self._lock:
             self._epochs.append(record)
             self.num_epochs += 1
+            loss = record.valid_loss
+            if loss is not None and math.isfinite(loss) and (self._best is None or loss < (self._best.valid_loss or 0)):
+                self._best = record
             if len(self._epochs) > self._epoch_rows:
                 self._epochs = self._epochs[:1] + self._epochs[2:-1:2] + self._epochs[-1:]
 
@@ -134,9 +143,8 @@ class History:
         return {"step": step, "train_loss": mean, "train_loss_min": low, "train_loss_max": high, "lr": lr}
 
     def best(self) -> EpochRecord | None:
-        """The epoch with the lowest validation loss, or None before the first one."""
-        scored = [record for record in self.epochs if record.valid_loss is not None]
-        return min(scored, key=lambda record: record.valid_loss or 0.0, default=None)
+        """The epoch with the lowest finite validation loss, thinned out or not; None before the first one."""
+        return self._best
 
     def to_dataframe(self, per: Literal["step", "epoch"] = "step") -> "pd.DataFrame":
         """A pandas table.

@@ -57,13 +57,11 @@ def fused_step(optimizer: optim.Optimizer) -> Apply:
     On small nets `Optimizer.step` spends more time collecting its tensors than updating them. Where the optimizer is
     exactly torch's fused SGD, Adam or AdamW, with one group, no hooks, and every parameter with a gradient, its kernel
     is called on lists kept from step to step; the tensors in `optimizer.state` stay the truth. The kernels are private
-    to torch: anything unexpected falls back to `optimizer.step`, and a test holds both to the same bits.
+    to torch: a step unlike the one before goes through `optimizer.step`, and a test holds both to the same bits.
     """
-    if not _is_plain(optimizer):
-        return _WholeStep(optimizer)
-    if type(optimizer) is optim.SGD:
-        return _FusedSGD(optimizer)
-    return _FusedAdam(optimizer)
+    if _is_plain(optimizer):
+        return _FusedSGD(optimizer) if type(optimizer) is optim.SGD else _FusedAdam(optimizer)
+    return optimizer.step
 
 
 def _is_plain(optimizer: optim.Optimizer) -> bool:
@@ -76,68 +74,82 @@ def _is_plain(optimizer: optim.Optimizer) -> bool:
     if kernel is None or not hasattr(torch, kernel) or len(optimizer.param_groups) != 1:
         return False
     group = optimizer.param_groups[0]
-    hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
     special = ("dampening", "nesterov", "amsgrad", "maximize", "differentiable", "capturable")
-    one_device = len({param.device for param in group["params"]}) == 1
     dense = all(param.dtype == torch.float32 and param.device.type == "cpu" for param in group["params"])
-    return bool(group["fused"]) and not hooks and not any(group.get(key) for key in special) and one_device and dense
-
-
-class _WholeStep:
-    def __init__(self, optimizer: optim.Optimizer) -> None:
-        self.optimizer = optimizer
-
-    def __call__(self) -> None:
-        self.optimizer.step()
+    return bool(group["fused"]) and dense and not any(group.get(key) for key in special)
 
 
 class _Fused:
-    """Shared by the kernels below: the parameter list, and the state tensors gathered from the optimizer."""
+    """Shared by the kernels below: the parameters, and the state tensors gathered from the optimizer."""
 
     keys: tuple[str, ...] = ()
 
     def __init__(self, optimizer: optim.Optimizer) -> None:
         self.optimizer = optimizer
-        self.group: dict[str, Any] = optimizer.param_groups[0]
+        self.group: dict[str, Any] = {}
         self.params: list[Tensor] = []
         self.state: tuple[list[Tensor], ...] = ()
 
-    def gather(self) -> bool:
-        """Collect parameters and state tensors; False while the optimizer has yet to make its state."""
-        self.params = [param for param in self.group["params"] if param.requires_grad]
-        states = [self.optimizer.state.get(param, {}) for param in self.params]
-        if not all(state.get(key) is not None for state in states for key in self.keys):
-            return False
-        self.state = tuple([state[key] for state in states] for key in self.keys)
-        return True
+    def __call__(self) -> None:
+        if grads := self.grads():
+            self.kernel(grads)
+        else:
+            self.prepare()
+            self.optimizer.step()
+            self.gather()
+
+    def kernel(self, grads: list[Tensor]) -> None:
+        """Update the parameters from their gradients, in the order of `params`."""
+        raise NotImplementedError
+
+    def prepare(self) -> None:
+        """Before a whole step."""
+
+    def gather(self) -> None:
+        """After a whole step: the parameters and their state tensors; none where some parameter has no state yet."""
+        self.group = self.optimizer.param_groups[0]
+        params = self.group["params"]
+        states = [self.optimizer.state.get(param, {}) for param in params]
+        complete = all(state.get(key) is not None for state in states for key in self.keys)
+        self.params = list(params) if complete and _is_plain(self.optimizer) else []
+        self.state = tuple([state[key] for state in states] for key in self.keys) if complete else ()
 
     def grads(self) -> list[Tensor]:
-        """The gradients, one for each parameter; empty where the lists no longer describe gradients and state."""
-        grads = [param.grad for param in self.params if param.grad is not None]
-        if not grads or len(grads) < len(self.params):
+        """The gradients, one for each parameter; empty where this step needs the whole of `optimizer.step`."""
+        optimizer, params = self.optimizer, self.params
+        if not params or optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
             return []
-        first = self.optimizer.state.get(self.params[0], {})
-        kept = all(first.get(key) is column[0] for key, column in zip(self.keys, self.state, strict=True))
-        return grads if kept else []
+        if len(optimizer.param_groups) != 1 or optimizer.param_groups[0] is not self.group:
+            return []
+        if self.keys and optimizer.state[params[0]].get(self.keys[0]) is not self.state[0][0]:
+            return []
+        grads = [param.grad for param in params if param.grad is not None]
+        return grads if len(grads) == len(params) else []
 
 
 class _FusedSGD(_Fused):
-    def __call__(self) -> None:
-        momentum = self.group["momentum"]
-        keys = ("momentum_buffer",) if momentum else ()
+    def grads(self) -> list[Tensor]:
+        keys = ("momentum_buffer",) if self.optimizer.param_groups[0]["momentum"] else ()
         if keys != self.keys:
             self.keys, self.params = keys, []
-        if not (grads := self.grads()):
-            self.optimizer.step()
-            self.gather()
-            return
-        buffers = self.state[0] if self.state else []
+        return super().grads()
+
+    def prepare(self) -> None:
+        # torch's fused SGD raises where only some parameters have a velocity, as after a branch first took part late.
+        params = self.optimizer.param_groups[0]["params"] if self.keys else []
+        used = [self.optimizer.state[param] for param in params if param.grad is not None]
+        if any(state.get("momentum_buffer") is not None for state in used):
+            for param in params:
+                if param.grad is not None and self.optimizer.state[param].get("momentum_buffer") is None:
+                    self.optimizer.state[param]["momentum_buffer"] = torch.zeros_like(param)
+
+    def kernel(self, grads: list[Tensor]) -> None:
         torch._fused_sgd_(
             self.params,
             grads,
-            buffers,
+            self.state[0] if self.state else [],
             weight_decay=self.group["weight_decay"],
-            momentum=momentum,
+            momentum=self.group["momentum"],
             lr=self.group["lr"],
             dampening=0.0,
             nesterov=False,
@@ -149,16 +161,12 @@ class _FusedSGD(_Fused):
 class _FusedAdam(_Fused):
     keys = ("exp_avg", "exp_avg_sq", "step")
 
-    def __call__(self) -> None:
-        if not (grads := self.grads()):
-            self.optimizer.step()
-            self.gather()
-            return
+    def kernel(self, grads: list[Tensor]) -> None:
         averages, squares, steps = self.state
         beta1, beta2 = self.group["betas"]
         torch._foreach_add_(steps, 1)
-        kernel = torch._fused_adam_ if type(self.optimizer) is optim.Adam else torch._fused_adamw_
-        kernel(
+        update = torch._fused_adam_ if type(self.optimizer) is optim.Adam else torch._fused_adamw_
+        update(
             self.params,
             grads,
             averages,

@@ -46,10 +46,11 @@ class Speedometer:
                 left = max(0.0, (trainer.settings.epochs - points[-1][1]) / per_second - since)
         steps = None
         if samples > 0:
-            done = max(trainer.epoch - 1, 0)
-            per_epoch = -(-samples // (trainer.data.train.batch_size or trainer.settings.batch_size))
-            remaining = -(-(samples - trainer.position) // trainer.settings.batch_size) if trainer.epoch else per_epoch
-            steps = trainer.history.num_steps + remaining + per_epoch * (trainer.settings.epochs - done - 1)
+            size = trainer.data.train.batch_size or trainer.settings.batch_size
+            per_epoch = -(-samples // size)
+            remaining = -(-(samples - trainer.position) // size) if trainer.epoch else per_epoch
+            to_come = max(0, trainer.settings.epochs - max(trainer.epoch, 1))
+            steps = trainer.history.num_steps + remaining + per_epoch * to_come
         return Progress(trainer.epoch, trainer.settings.epochs, trainer.history.num_steps, steps, rate, left)
 
 

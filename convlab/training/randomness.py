@@ -5,17 +5,14 @@ While a step runs in its thread, `PrivateRandom` gives each random function the 
 the numbers that the default generator gives after ``torch.manual_seed(seed)``: a textbook loop sees the same ones.
 """
 
-import random
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from types import ModuleType
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 Torchlike = Callable[..., Any]
 
@@ -41,23 +38,33 @@ _TAKES_GENERATOR: Final[frozenset[Torchlike]] = frozenset(
     }
 )
 
-# Functions that draw inside torch, where no generator can be handed in: the default generator lends its state.
+# Functions that draw inside torch, where their caller cannot hand in a generator.
 _DRAWS_INSIDE: Final[frozenset[Torchlike]] = frozenset(
     {
         F.alpha_dropout,
         F.feature_alpha_dropout,
         F.rrelu,
+        F.rrelu_,
         F.gumbel_softmax,
         F.fractional_max_pool2d,
+        F.fractional_max_pool2d_with_indices,
         F.fractional_max_pool3d,
+        F.fractional_max_pool3d_with_indices,
         F.multi_head_attention_forward,
         F.scaled_dot_product_attention,
         torch.alpha_dropout,
+        torch.alpha_dropout_,
         torch.feature_dropout,
+        torch.feature_dropout_,
         torch.feature_alpha_dropout,
+        torch.feature_alpha_dropout_,
+        torch.native_dropout,
         torch.rrelu,
+        torch.rrelu_,
         torch.poisson,
         torch.binomial,
+        torch._standard_gamma,
+        torch._sample_dirichlet,
         torch.rand_like,
         torch.randn_like,
         torch.randint_like,
@@ -95,30 +102,43 @@ class PrivateRandom(TorchFunctionMode):
         if func in _DROPOUTS:
             return self._dropout(func, *args, **kwargs)
         if func in _DRAWS_INSIDE:
-            with self._lent():
+            with _HandsGenerator(self):
                 return func(*args, **kwargs)
         return func(*args, **kwargs)
 
-    def _dropout(self, func: Torchlike, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def _dropout(self, func: Torchlike, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         p, training, inplace = _dropout_arguments(func, *args, **kwargs)
-        channels = _DROPOUTS[func]
-        fits = channels is None or x.dim() == channels
-        if not training or not 0 < p < 1 or not fits:
-            with self._lent():
-                return func(x, *args, **kwargs)  # type: ignore[no-any-return]
-        shape = x.shape if channels is None else x.shape[:2] + (1,) * (x.dim() - 2)
-        noise = x.new_empty(shape).bernoulli_(1 - p, generator=self.on(x.device)).div_(1 - p)
-        return x.mul_(noise) if inplace else x * noise
+        if not training or not 0 < p < 1:
+            return func(input, *args, **kwargs)  # type: ignore[no-any-return]  # nothing is drawn
+        dim = _DROPOUTS[func]
+        if dim is None:
+            # Of the input's own layout: torch fills memory in order.
+            noise = torch.empty_like(input)
+        elif input.dim() == dim:
+            noise = input.new_empty(input.shape[:2] + (1,) * (dim - 2))
+        else:
+            with _HandsGenerator(self):
+                return func(input, *args, **kwargs)  # type: ignore[no-any-return]
+        noise.bernoulli_(1 - p, generator=self.on(input.device)).div_(1 - p)
+        return input.mul_(noise) if inplace else input * noise
 
-    @contextmanager
-    def _lent(self) -> Iterator[None]:
-        outside = torch.get_rng_state()
-        torch.set_rng_state(self.generator.get_state())
-        try:
-            yield
-        finally:
-            self.generator.set_state(torch.get_rng_state())
-            torch.set_rng_state(outside)
+
+class _HandsGenerator(TorchDispatchMode):
+    """Hands the stream's generator to every kernel that takes one, however deep inside a function it is called."""
+
+    def __init__(self, stream: PrivateRandom) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._stream = stream
+
+    def __torch_dispatch__(
+        self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded in func.tags and kwargs.get("generator") is None:
+            given = {**kwargs, "generator": self._stream.on(_device_of(args, kwargs))}
+            # By name: the overload that takes a generator may be another one than was called.
+            return func.overloadpacket(*args, **given)
+        return func(*args, **kwargs)
 
 
 # Dropout function -> dimensions of the batched input whose whole channels it drops (None: single values).
@@ -156,60 +176,10 @@ _MAY_DRAW: Final = (
 
 def may_draw(model: nn.Module) -> bool:
     """Whether `model` might draw random numbers: unknown code might, torch's own layers tell by their type."""
-    return any(
-        isinstance(module, _MAY_DRAW) or not type(module).__module__.startswith("torch.nn.modules.")
-        for module in model.modules()
-    )
+    return any(isinstance(module, _MAY_DRAW) or has_own_code(module) for module in model.modules())
 
 
-class HostRandom:
-    """The run's own `random` and `numpy.random` streams, lent to user code that draws from the global ones.
-
-    Swapping them costs some 50 µs, so only those that the user's code is seen to draw from are swapped: it is watched
-    for the first call and once more whenever `watch` is called.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self._states: dict[ModuleType, Any] = {
-            random: random.Random(seed).getstate(),
-            np.random: np.random.RandomState(seed % 2**32).get_state(),
-        }
-        self._used: set[ModuleType] = set()
-        self._watched = False
-
-    def watch(self) -> None:
-        """Look again, at the next call, at what the user's code draws from."""
-        self._watched = False
-
-    @contextmanager
-    def lent(self) -> Iterator[None]:
-        """Let the code inside draw from the run's streams, and leave the global ones as they were."""
-        lent = list(self._states) if not self._watched else [m for m in self._states if m in self._used]
-        outside = {module: _get_state(module) for module in lent}
-        for module in lent:
-            _set_state(module, self._states[module])
-        try:
-            yield
-        finally:
-            for module in lent:
-                state = _get_state(module)
-                if not self._watched and not _same_state(state, self._states[module]):
-                    self._used.add(module)
-                self._states[module] = state
-                _set_state(module, outside[module])
-            self._watched = True
-
-
-def _get_state(module: ModuleType) -> Any:
-    return random.getstate() if module is random else np.random.get_state()
-
-
-def _set_state(module: ModuleType, state: Any) -> None:
-    if module is random:
-        random.setstate(state)
-    else:
-        np.random.set_state(state)
-
-
-def _same_state(a: Any, b: Any) -> bool:
-    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+def has_own_code(module: nn.Module) -> bool:
+    """Whether calling `module` runs code that is not torch's: another class, a hook, a forward of its own."""
+    hooked = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    return bool(hooked) or "forward" in vars(module) or not type(module).__module__.startswith("torch.nn.modules.")

@@ -1,8 +1,10 @@
 """One execution of a recipe: a thread that trains, and the controls that reach it."""
 
+import contextlib
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
@@ -12,13 +14,15 @@ from torch import nn
 from convlab.data.resolve import Data, resolve
 from convlab.models.borrow import Snapshot, restore, snapshot
 from convlab.spec import SpecError, TrainSpec
-from convlab.training.active import claim, release
+from convlab.training.active import active_runs, busy, claim, release
 from convlab.training.control import Control
 from convlab.training.history import EpochRecord, History
+from convlab.training.host_random import numpy_untouched
 from convlab.training.journal import LIVE_SETTINGS, Change
 from convlab.training.loop import train
 from convlab.training.progress import Progress, Speedometer
-from convlab.training.trainer import Criterion, NonFiniteError, Trainer
+from convlab.training.threads import own_threads
+from convlab.training.trainer import NO_DROPOUT, Criterion, NonFiniteError, Trainer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,6 +74,9 @@ class Run:
             raise TypeError(
                 f"model must be a torch.nn.Module, got {type(model).__name__}; try model=nn.Sequential(...)."
             )
+        # Making a run tries the model out and may move it: not under another run's feet.
+        if others := active_runs(model):
+            raise RuntimeError(busy(model, others[0]))
         self.model = model
         self.spec = spec or TrainSpec()
         self.data: Data = resolve(data)
@@ -79,7 +86,10 @@ class Run:
         self.traceback = ""
         self._trainer = Trainer(model, self.data, self.spec, criterion)
         self._points: dict[str, Snapshot] = {"start": snapshot(model)}
-        self._to_replay = sorted(journal, key=lambda change: change.step)
+        self._last_step = 0
+        for change in journal:
+            self._check({change.name: change.new})
+        self._to_replay = deque(sorted(journal, key=lambda change: change.step))
         self._control = Control()
         self._listeners: list[Listener] = []
         self._next_tick = 0.0
@@ -139,12 +149,16 @@ class Run:
             RuntimeError: this run was started before, or another one is training the same model.
         """
         with self._start_lock:
-            if self._thread is not None:
+            if self._thread is not None or self.ended:
                 raise RuntimeError(f"this run is {self.state}; make a new one: Run(model, data, spec).start().")
-            claim(self, self.model)
-            self._thread = threading.Thread(target=self._main, name="convlab-run", daemon=True)
-        self._thread.start()
+            self._begin()
         return self
+
+    def _begin(self) -> None:
+        claim(self, self.model)
+        self._points["start"] = snapshot(self.model)
+        self._thread = threading.Thread(target=self._main, name="convlab-run", daemon=True)
+        self._thread.start()
 
     def pause(self, wait: bool = True) -> Self:
         """Stand still at the next step boundary; with `wait`, return once it does."""
@@ -163,21 +177,33 @@ class Run:
         if self.ended:
             raise RuntimeError(f"this run is {self.state} and takes no more steps; make a new one.")
         self._control.step(count)
-        if self._thread is None:
-            self.start()
+        with self._start_lock:
+            if self._thread is None and not self.ended:
+                try:
+                    self._begin()
+                except RuntimeError:
+                    self._control.resume()  # a later start() shall not stand still after these steps
+                    raise
         return self._wait_until_standing(wait)
 
     def stop(self, wait: bool = True) -> Self:
         """End at the next step boundary, keeping weights and records; with `wait`, return once it has."""
         self._control.stop()
-        if self._thread is None and not self.ended:
-            self._end("stopped")
+        with self._start_lock:
+            if self._thread is None and not self.ended:
+                self._end("stopped")
         if wait and threading.current_thread() is not self._thread:
             self._ended.wait()
         return self
 
     def wait(self, timeout: float | None = None) -> Self:
-        """Block until it ends, or for `timeout` seconds. Ctrl-C stops the run after its step; twice raises."""
+        """Block until it ends, or for `timeout` seconds. Ctrl-C stops the run after its step; twice raises.
+
+        Raises:
+            RuntimeError: nobody has started it, so that it would never end.
+        """
+        if self._thread is None and not self.ended:
+            raise RuntimeError("this run is pending and would never end; try run.start().wait().")
         try:
             self._ended.wait(timeout)
         except KeyboardInterrupt:
@@ -208,10 +234,11 @@ class Run:
         Raises:
             RuntimeError: the run is training right now, or no epoch has ended yet.
         """
-        if self.state == "running":
-            raise RuntimeError("the run is training right now; run.pause() or run.stop() it first.")
-        if "last" not in self._points or point != "last":
-            self._points.setdefault("last", snapshot(self.model))
+        others = [run for run in active_runs(self.model) if not run._control.standing]
+        if others:
+            raise RuntimeError(f"{type(self.model).__name__} is training right now; run.pause() or run.stop() first.")
+        if "last" not in self._points or self._last_step != self.history.num_steps:
+            self._points["last"], self._last_step = snapshot(self.model), self.history.num_steps
         if point == "best":
             if self._trainer.best is None:
                 raise RuntimeError('no epoch has ended yet, so none is best; try run.restore("start").')
@@ -241,25 +268,27 @@ class Run:
         Returns a function that ends it. A listener that raises is dropped: watching never harms a run.
         """
         self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+        return lambda: self._forget(listener)
 
     # -- the training thread ------------------------------------------------------------------------------------------
 
     def _main(self) -> None:
-        outside = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
+        state: State = "failed"
         try:
-            self._become("running")
-            done = train(self._trainer, self._at_boundary)
-            self._end("finished" if done else "stopped")
+            with own_threads(self.threads), numpy_untouched():
+                self._become("running")
+                state = "finished" if train(self._trainer, self._at_boundary) else "stopped"
         except BaseException as error:  # whatever user code raises belongs in the panel, not on a random cell's stderr
-            self._fail(error)
-        finally:
-            torch.set_num_threads(outside)
+            self.error = error
+            self.traceback = "" if isinstance(error, NonFiniteError) else traceback.format_exc()
+        self.model.zero_grad(set_to_none=True)
+        self._end(state)
 
     def _at_boundary(self) -> bool:
+        # Again at each step: part of the number is the process's, and a cell may set that.
+        torch.set_num_threads(self.threads)
         while self._to_replay and self._to_replay[0].step <= self.history.num_steps:
-            change = self._to_replay.pop(0)
+            change = self._to_replay.popleft()
             self._trainer.set(change.name, change.new)
         if (now := time.monotonic()) >= self._next_tick:
             self._next_tick = now + TICK_SECONDS
@@ -272,10 +301,13 @@ class Run:
     def _apply(self, changes: Mapping[str, object]) -> None:
         for name, value in changes.items():
             self._trainer.set(name, value)
-        self._tell()
+        if self.state == "paused":  # else with the next tick, however fast a hand drags
+            self._tell()
 
     def _stands(self, still: bool) -> None:
         self._speed.restart()
+        if not still:
+            self._trainer.enter_training()  # a cell may have looked at the model in eval mode meanwhile
         self._become("paused" if still else "running")
 
     def _become(self, state: State) -> None:
@@ -287,16 +319,14 @@ class Run:
             try:
                 listener(self)
             except Exception:  # a broken display must not end a training
-                self._listeners.remove(listener)
+                self._forget(listener)
 
-    def _fail(self, error: BaseException) -> None:
-        self.error = error
-        self.traceback = "" if isinstance(error, NonFiniteError) else traceback.format_exc()
-        self._end("failed")
+    def _forget(self, listener: Listener) -> None:
+        with contextlib.suppress(ValueError):  # gone already
+            self._listeners.remove(listener)
 
     def _end(self, state: State) -> None:
         self.state = state
-        self.model.zero_grad(set_to_none=True)
         release(self)
         # Listeners first: whoever waits for the end finds the last picture drawn.
         self._tell()
@@ -313,7 +343,7 @@ class Run:
         if "batch_size" in changes and not self.data.train.resizable:
             raise SpecError("batch_size is fixed by your own DataLoader; pass (X, y) or a data set to change it here.")
         if "dropout" in changes and not self._trainer.dropouts:
-            raise SpecError("dropout cannot be set: the model has no dropout layer; add one, such as nn.Dropout(0.2).")
+            raise SpecError(f"dropout cannot be set: the model has no dropout layer; {NO_DROPOUT}")
         group: dict[str, Any] = self.optimizer.param_groups[0]
         for name in ("momentum", "betas"):
             if name in changes and name not in group:

@@ -26,6 +26,10 @@ class Scores:
         self._seen += len(target)
         if self.num_classes is None or not isinstance(output, Tensor) or output.dim() != target.dim() + 1:
             return
+        if output.shape[1] < self.num_classes:
+            return  # no output for each class, as with one logit for two classes: the largest says nothing
+        if self._outputs and self._outputs[0].shape[1:] != output.shape[1:]:
+            self._judge()
         self._outputs.append(output.detach())
         self._targets.append(target)
         self._held += output.numel()

@@ -1,5 +1,9 @@
 """How many CPU threads a step is worth: a rule on its work, never on the clock: timing would decide the last bit."""
 
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import torch
@@ -11,8 +15,19 @@ from convlab.models.borrow import borrowed
 WORK_PER_THREAD: Final = 20_000_000
 """Multiply-adds of one batch's forward pass that make another thread pay: see `benchmarks/threads.py`."""
 
-AVAILABLE: Final = torch.get_num_threads()
-"""What torch itself would take: read once, because the number is process-wide and a run changes it."""
+
+def _available() -> int:
+    """Not torch's own number: a cell may have changed that, and the same seed must not feel it."""
+    if (told := os.environ.get("OMP_NUM_THREADS", "")).isdecimal():
+        return max(1, int(told))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+AVAILABLE: Final = _available()
+"""Processors that this process may use."""
+
+_lock = threading.Lock()
+_outside: list[int] = []
 
 
 def mult_adds(model: nn.Module, sample: torch.Tensor) -> int:
@@ -35,3 +50,18 @@ def num_threads(mult_adds_per_step: int, available: int = AVAILABLE) -> int:
         (1, 3)
     """
     return max(1, min(available, 1 + mult_adds_per_step // WORK_PER_THREAD))
+
+
+@contextmanager
+def own_threads(count: int) -> Iterator[None]:
+    """Let torch compute with `count` threads in the calling thread; the process's number is back after the last run."""
+    with _lock:
+        _outside.append(_outside[0] if _outside else torch.get_num_threads())
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        with _lock:
+            outside = _outside.pop()
+            if not _outside:
+                torch.set_num_threads(outside)

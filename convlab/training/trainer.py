@@ -2,27 +2,33 @@
 
 import contextlib
 import math
+import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from types import ModuleType
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convlab.data.resolve import Data
-from convlab.data.sources import TensorSource
+from convlab.data.sources import Source, TensorSource
 from convlab.models.borrow import Snapshot, restore, snapshot
-from convlab.spec import TrainSpec
+from convlab.spec import SpecError, TrainSpec
+from convlab.training.buffers import Buffers
 from convlab.training.history import EpochRecord, History
+from convlab.training.host_random import HostRandom, drawn_from, model_code
 from convlab.training.journal import Change
 from convlab.training.optimizers import apply_setting, build_optimizer, fused_step
-from convlab.training.randomness import HostRandom, PrivateRandom, may_draw
+from convlab.training.randomness import PrivateRandom, may_draw
 from convlab.training.scores import Scores
 from convlab.training.threads import mult_adds, num_threads
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
 VALID_BATCH = 128
+NO_DROPOUT = "add one, such as nn.Dropout(0.2)."
 
 
 class NonFiniteError(ArithmeticError):
@@ -33,6 +39,9 @@ class Trainer:
     """The state of a training: model, optimizer, data order, random streams, settings in force, records.
 
     The model is moved to the device in place and trained in place: it is the user's own object throughout.
+
+    Raises:
+        SpecError, ValueError: the recipe asks for what this machine or this model does not have.
     """
 
     def __init__(self, model: nn.Module, data: Data, spec: TrainSpec, criterion: Criterion | None = None) -> None:
@@ -62,27 +71,27 @@ class Trainer:
                 f"{type(model).__name__} has no parameters to train; thaw one, such as "
                 "`model.conv1.requires_grad_(True)`, or add a layer that has weights."
             )
-        self.dropouts = [m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
+        self.dropouts = {m: m.p for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)}
         if spec.dropout is not None:
+            if not self.dropouts:
+                raise SpecError(
+                    f"dropout={spec.dropout:g} has no layer to act on in {type(model).__name__}; {NO_DROPOUT}"
+                )
             self._set_dropout(spec.dropout)
         self.optimizer = build_optimizer(self.params, spec)
         self._apply_gradients = fused_step(self.optimizer)
-        self._buffers = [buffer for buffer in model.buffers() if buffer.numel()]
-        self._buffers_before = [buffer.clone() for buffer in self._buffers]
+        self._buffers = Buffers(model)
         self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
-        # torch skips the conversion where nothing of its own could draw: the mode costs a few per cent on tiny nets.
-        draws = may_draw(model) or self._own_criterion is not None
-        self._streams = self.random if draws else contextlib.nullcontext()
+        self._draws = may_draw(model) or self._own_criterion is not None
+        self._draws_from = drawn_from(*model_code(model), self._own_criterion)
         self._found_inf = torch.zeros(1, device=self.device)
         self._one = torch.ones(1, device=self.device)
         self.threads = spec.threads or num_threads(mult_adds(model, self._sample()) * spec.batch_size)
 
     def _materialize_lazy(self) -> None:
         if any(nn.parameter.is_lazy(p) for p in self.model.parameters()):
-            training = self.model.training
-            with torch.no_grad(), self.random:
-                self.model.eval()(self._sample())
-            self.model.train(training)
+            with torch.no_grad(), self.random, _evaluating(self.model):
+                self.model(self._sample())
 
     def _sample(self) -> Tensor:
         return torch.zeros(1, *self.data.input_size, device=self.device)
@@ -115,9 +124,9 @@ class Trainer:
             apply_setting(self.optimizer, name, new)
         self.journal.append(Change(self.history.num_steps, name, old, new))
 
-    def _set_dropout(self, p: float) -> None:
-        for layer in self.dropouts:
-            layer.p = p
+    def _set_dropout(self, p: float | None) -> None:
+        for layer, own in self.dropouts.items():
+            layer.p = own if p is None else p
 
     # -- an epoch -----------------------------------------------------------------------------------------------------
 
@@ -130,11 +139,10 @@ class Trainer:
         self._order = self.data.train.order(self.random.generator)
         self._began = time.monotonic()
         self._scores = Scores(self.data.num_classes)
-        self.host_random.watch()
-        self._enter_training()
+        self.enter_training()
         return True
 
-    def _enter_training(self) -> None:
+    def enter_training(self) -> None:
         """Train mode, unless the user set modes by hand: a frozen BatchNorm in eval mode stays as it is."""
         if not self.model.training:
             self.model.train()
@@ -145,48 +153,81 @@ class Trainer:
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The rest of the epoch, re-cut whenever the batch size changes."""
-        source = self.data.train
         while True:
             size = self.settings.batch_size
-            batches = iter(source.batches(self._order, self.position, size, self.device, self.layout))
-            while size == self.settings.batch_size:
-                with self._user_code():
-                    batch = next(batches, None)
-                if batch is None:
-                    return
-                if len(batch[0]) == 1 and self._has_batch_norm and self.position:
-                    return  # BatchNorm has no variance for one sample: torch would raise on this remainder
-                self.position += len(batch[0])
-                yield batch
+            for x, y in self._fetch(self.data.train, self._order, self.position, size):
+                if len(x) == 1 and self.position and self._has_batch_norm and not self._takes_one():
+                    return  # BatchNorm has no variance for one value: torch would raise on this remainder
+                self.position += len(x)
+                yield x, y
+                if size != self.settings.batch_size:
+                    break
+            else:
+                return
 
-    @contextlib.contextmanager
-    def _user_code(self) -> Iterator[None]:
-        if isinstance(self.data.train, TensorSource):
-            yield
-        else:
-            with self.host_random.lent(), self.random:
-                yield
+    def _fetch(self, source: Source, order: Tensor | None, start: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of `source`, the user's own code among it drawing from the run's random numbers."""
+        batches = source.batches(order, start, size, self.device, self.layout)
+        if isinstance(source, TensorSource):
+            return batches
+        return self._lent_to(iter(batches))
+
+    def _lent_to(self, batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+        while True:
+            with self._streams(True, (random, np.random)):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+    def _streams(self, draws: bool, draws_from: Collection[ModuleType]) -> contextlib.AbstractContextManager[object]:
+        """The run's random numbers for the code inside; nothing where it draws none: a few per cent on tiny nets."""
+        if not draws:
+            return contextlib.nullcontext()
+        if not draws_from:
+            return self.random
+        both = contextlib.ExitStack()
+        both.enter_context(self.random)
+        both.enter_context(self.host_random.lent(draws_from))
+        return both
+
+    def _takes_one(self) -> bool:
+        """Whether the model computes one sample in train mode, found out by trying; nothing is changed by it."""
+        state = self.random.generator.get_state()
+        self._buffers.keep()
+        try:
+            with torch.no_grad(), self._streams(self._draws, self._draws_from):
+                self.model(self._sample())
+        except ValueError:
+            return False
+        finally:
+            self._buffers.undo()
+            self.random.generator.set_state(state)
+        return True
 
     def update(self, x: Tensor, y: Tensor) -> float:
         """One optimizer step on one batch; returns the batch's mean loss.
 
         Raises:
-            NonFiniteError: loss or gradient is not finite; weights and buffers are as before the call.
+            NonFiniteError: loss or gradient is not finite.
+            Exception: what the model or the criterion raised. After either, weights and buffers are as before the call.
         """
-        if self._buffers:
-            torch._foreach_copy_(self._buffers_before, self._buffers)
-        with self._streams, self._autocast():
-            output = self.model(x)
-            loss = self.criterion(output, y)
-        value = loss.item()
-        if not math.isfinite(value):
-            self._undo_buffers()
-            raise NonFiniteError(f"the loss became {value} in step {self.history.num_steps + 1}")
-        loss.backward()
-        self._check_gradients()
-        self._apply_gradients()
         for param in self.params:
             param.grad = None
+        self._buffers.keep()
+        try:
+            with self._streams(self._draws, self._draws_from), self._autocast():
+                output = self.model(x)
+                loss = self.criterion(output, y)
+            value = _item(loss)
+            if not math.isfinite(value):
+                raise NonFiniteError(f"the loss became {value} in step {self.history.num_steps + 1}")
+            loss.backward()
+            self._check_gradients()
+        except BaseException:
+            self._buffers.undo()
+            raise
+        self._apply_gradients()
         self.history.add_step(value, self.settings.lr)
         self._scores.add(output, y, value)
         return value
@@ -206,14 +247,7 @@ class Trainer:
             torch._amp_foreach_non_finite_check_and_unscale_(grads, self._found_inf, self._one)
             finite = not self._found_inf.item()
         if not finite:
-            for param in self.params:
-                param.grad = None
-            self._undo_buffers()
             raise NonFiniteError(f"a gradient became infinite or NaN in step {self.history.num_steps + 1}")
-
-    def _undo_buffers(self) -> None:
-        if self._buffers:
-            torch._foreach_copy_(self._buffers, self._buffers_before)
 
     # -- the end of an epoch ------------------------------------------------------------------------------------------
 
@@ -243,16 +277,12 @@ class Trainer:
         if source is None:
             return None, None
         scores = Scores(self.data.num_classes)
-        modes = [(module, module.training) for module in self.model.modules()]
-        self.model.eval()
-        try:
-            with torch.no_grad(), self._streams, self._autocast():
-                for x, y in source.batches(source.order(None), 0, VALID_BATCH, self.device, self.layout):
+        with torch.no_grad(), _evaluating(self.model):
+            for x, y in self._fetch(source, source.order(None), 0, VALID_BATCH):
+                with self._streams(self._draws, self._draws_from), self._autocast():
                     output = self.model(x)
-                    scores.add(output, y, self.criterion(output, y).item())
-        finally:
-            for module, training in modes:
-                module.training = training
+                    loss = self.criterion(output, y)
+                scores.add(output, y, _item(loss))
         return scores.result()
 
     def _out_of_patience(self) -> bool:
@@ -267,6 +297,24 @@ class Trainer:
 
 def _score(record: EpochRecord) -> float:
     return record.train_loss if record.valid_loss is None else record.valid_loss
+
+
+@contextlib.contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside; after it every module's own mode: `model.train(mode)` would flip a frozen BatchNorm."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _item(loss: Tensor) -> float:
+    if loss.numel() != 1:
+        raise ValueError(f"the criterion returned shape {tuple(loss.shape)}, not one number; try its .mean().")
+    return loss.item()
 
 
 def choose_device(name: str) -> torch.device:
