@@ -73,7 +73,7 @@ def measure(lengths, new, rounds=36, warm_up=5):
 
 def in_kernel(code):
     """Run code in a fresh kernel and return what it prints."""
-    manager, client = start_new_kernel()
+    manager, client = start_new_kernel(extra_arguments=["--log-level=ERROR"])
     printed = []
     try:
 

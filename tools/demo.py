@@ -21,14 +21,17 @@ OFFLINE = """{% extends 'lab/index.html.j2' %}
 {% block html_head_js_mermaidjs %}{% endblock %}
 """
 WIDGET = "application/vnd.jupyter.widget-view+json"
-ACCURACY = re.compile(r"(?:validation accuracy|valid_accuracy)[^\d\n]{0,20}(\d+(?:\.\d+)?(?: ?%)?)", re.IGNORECASE)
+ACCURACY = re.compile(r"validation accuracy[^\d\n]{0,20}(\d+(?:\.\d+)?(?: ?%)?)", re.IGNORECASE)
 
 
 def execute(notebook: Path) -> NotebookNode:
     """Run every cell in a fresh kernel; raises nbclient's error, with the traceback, where a cell fails."""
     content = nbformat.read(notebook, as_version=4)
     resources = {"metadata": {"path": str(notebook.parent)}}
-    NotebookClient(content, timeout=1200, kernel_name="python3", resources=resources).execute()
+    # A kernel warns that it talks without encryption, which on this machine's own loopback says nothing.
+    quiet = ["--log-level=ERROR"]
+    client = NotebookClient(content, timeout=1200, kernel_name="python3", resources=resources, extra_arguments=quiet)
+    client.execute()
     return content
 
 
@@ -41,6 +44,7 @@ def texts(notebook: NotebookNode) -> list[str]:
 def to_html(notebook: NotebookNode, title: str) -> str:
     """Turn an executed notebook into one page with pictures and styles in it and nothing to fetch."""
     notebook = nbformat.from_dict(notebook)
+    notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             # A widget needs its manager, which a page can only fetch; the picture beside it stays.
