@@ -40,8 +40,8 @@ class Data:
     def pictures(self, count: int) -> Tensor:
         """The first inputs of the validation data (of the training data without any), at most ``count`` of them.
 
-        Shape ``(count, C, H, W)``. Looking changes nothing that is drawn later; what is not in memory should be looked at
-        before a run and not during it, because its items may draw from the generators that the run draws from.
+        Shape ``(count, C, H, W)``. Looking changes nothing that is drawn later. Look at what is not in memory before a
+        run and not during it: its items may draw from the generators that the run draws from.
         """
         source = self.train if self.valid is None else self.valid
         loader = source.loader if isinstance(source, LoaderSource) else None
