@@ -308,7 +308,8 @@ _MAKES_NEW_NUMBERS = (
 )  # fmt: skip
 
 
-_HARMLESS = {"sign"}  # LPPool multiplies by it; alone, it is caught by the bracket
+# A window may lie in padding, all of it; LPPool multiplies by a sign (alone, that is caught by the bracket).
+_HARMLESS = ("conv", "pool", "pad", "sign")
 _REORDER_OR_DECIDE = {"_local_scalar_dense", "is_nonzero", "equal", "sort", "topk", "kthvalue", "mode", "msort"}
 
 
@@ -329,24 +330,22 @@ class _SwallowDetector(TorchDispatchMode):
         poisoned = any(bool(t.isnan().any()) for t in floats)
         uses_taint = any(id(t) in self.tainted for t in tensors)
         out = func(*args, **kwargs)
-        if (
-            makes_new
-            or name in _HARMLESS
-            or any(r.alias_info and not r.alias_info.is_write for r in func._schema.returns)
-        ):
+        if makes_new:
             return out
         results = [t for t in tree_flatten(out)[0] if isinstance(t, torch.Tensor)]
         if name == "grid_sampler_2d" and bool(args[1].isnan().any()):
             self.found["grid_sample with a grid made from the input"] = None
         if poisoned and name in _REORDER_OR_DECIDE:
             self.found[name] = None
-        if uses_taint:
+        is_view = any(r.alias_info and not r.alias_info.is_write for r in func._schema.returns)
+        if uses_taint and not is_view:
             self.found[f"{name} of an index or a mask"] = None
         for t in results:
             if not _holds_nan(t) and (poisoned or uses_taint):
                 self.tainted[id(t)] = t
         kept = [t for t in results if _holds_nan(t) and t.numel()]
-        if poisoned and kept and not any(bool(t.isnan().any()) for t in kept):
+        harmless = is_view or any(word in name for word in _HARMLESS)
+        if poisoned and kept and not harmless and not any(bool(t.isnan().any()) for t in kept):
             self.found[name] = None
         return out
 

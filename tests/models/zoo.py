@@ -23,11 +23,13 @@ class Entry:
     ``reach`` is what the output must report, per axis of the first input (one word stands for all axes); a set of
     words joined by ``|`` leaves the choice. ``size`` and ``jump`` are worked out by hand, where given. Flags:
 
-    * ``train``: trace and sweep in train mode;
+    * ``train``: trace and sweep in train mode; ``swept in eval mode``: trace only;
     * ``mixes batch``: samples of a batch influence each other, so the sweep goes line by line;
     * ``swallows``: the network decides on values, so NaN gives no upper bound and the field must be declared unsure;
     * ``zero taps``: weights of exactly 0 (interpolation at whole positions), so NaN over-reports;
     * ``float16``, ``meta``: traced in that dtype, or on that device; swept as a float64 twin;
+    * ``loose``: exactness is not asked for, only that no pixel is missing;
+    * ``fixed size``: the network does not fit other input sizes, or becomes another network for them;
     * ``no nominal``: the output is no map of pixels (logits), so there is no unit to extrapolate from.
     """
 
@@ -50,6 +52,8 @@ class Entry:
         """The same network for the oracle: real, and with every lazy parameter in place."""
         model = self.model()
         args, kwargs = self.call()
+        if "swept in eval mode" in self.flags:
+            model.eval()
         if any(nn.parameter.is_lazy(p) for p in model.parameters()):
             model(*args, **kwargs)
         return model

@@ -21,7 +21,7 @@ def pool_of_the_whole_map():
     return Net(lambda m, x: F.avg_pool2d(m.conv(x), m.conv(x).shape[2:]).flatten(1), conv=unit(3, 4, 3, 2))
 
 
-@entry("adaptive", (1, 2, 24, 27), "local|irregular|global")
+@entry("adaptive", (1, 2, 24, 27), "local|irregular|global", "fixed size")
 def adaptive_pool_to_several():
     return nn.Sequential(nn.Conv2d(2, 2, 3, padding=1), nn.AdaptiveAvgPool2d((7, 9)), nn.AdaptiveMaxPool2d((3, None)))
 
@@ -192,9 +192,15 @@ def convnext():
     return nn.Sequential(nn.Conv2d(3, 4, 2, 2), Norm2d(4), Block(4), Norm2d(4), nn.Conv2d(4, 5, 2, 2))
 
 
-@entry("normalisation", (2, 3, 13, 16), "global", "train", "mixes batch")
+@entry("normalisation", (2, 3, 13, 16), "local", "train", "swept in eval mode", size=5, jump=2)
 def batch_norm_in_train_mode():
+    # Read as in eval mode: else every field of a freshly built network would be global.
     return nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 2, 3, 2, 1))
+
+
+@entry("normalisation", (2, 3, 13, 16), "global", "mixes batch")
+def batch_norm_without_running_statistics():
+    return nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3, track_running_stats=False), nn.ReLU())
 
 
 @entry("normalisation", (2, 3, 13, 16), "local", "train", size=5, jump=2)

@@ -71,7 +71,7 @@ def resnext():
     )
 
 
-@entry("residual", (1, 2, 21, 24), size=13, jump=1)
+@entry("residual", (1, 2, 21, 24), ("local|irregular", "local"), size=13)
 def residual_in_place_through_a_view():
     def body(m, x):
         y = m.first(x)
@@ -314,7 +314,7 @@ def unet_nearest():
     )
 
 
-@entry("unet", (1, 2, 22, 17), "local|irregular", "zero taps")
+@entry("unet", (1, 2, 22, 17), "local|irregular", "zero taps", "fixed size")
 def resized_to_odd_sizes():
     def body(m, x):
         x = F.interpolate(m.a(x), size=(33, 13), mode="nearest")
@@ -324,7 +324,7 @@ def resized_to_odd_sizes():
     return Net(body, a=nn.Conv2d(2, 2, 3, padding=1), b=nn.Conv2d(2, 2, 3))
 
 
-@entry("unet", (1, 2, 18, 21), "local|irregular", "zero taps")
+@entry("unet", (1, 2, 18, 21), "local|irregular", "zero taps", "fixed size")
 def bicubic_and_antialias():
     def body(m, x):
         x = F.interpolate(m.a(x), scale_factor=2, mode="bicubic", align_corners=False)
@@ -333,7 +333,7 @@ def bicubic_and_antialias():
     return Net(body, a=nn.Conv2d(2, 2, 3, padding=1))
 
 
-@entry("pyramid", (1, 3, 40, 33), "local")
+@entry("pyramid", (1, 3, 40, 33), ("local", "irregular"))
 def fpn():
     def body(m, x):
         c2 = m.c2(x)

@@ -129,7 +129,7 @@ def pixel_unshuffle():
     return nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(8, 2, 3, padding=1))
 
 
-@entry("space to depth", (1, 2, 12, 15))
+@entry("space to depth", (1, 2, 12, 15), "local|irregular")
 def subpixel_superresolution():
     return nn.Sequential(
         nn.Conv2d(2, 4, 5, padding=2), nn.Tanh(), nn.Conv2d(4, 9, 3, padding=1), nn.PixelShuffle(3), nn.Conv2d(1, 1, 3)
@@ -200,7 +200,7 @@ def swin_shifted_windows():
     )
 
 
-@entry("fold", (1, 2, 14, 17), size=5, jump=2)
+@entry("fold", (1, 2, 14, 17), "local|irregular")
 def unfold_is_convolution():
     def body(m, x):
         cols = F.unfold(x, 3, padding=1, stride=2)
@@ -210,7 +210,7 @@ def unfold_is_convolution():
     return Net(body, linear=nn.Linear(18, 3))
 
 
-@entry("fold", (1, 2, 12, 15), "local|irregular")
+@entry("fold", (1, 2, 12, 15), "local|irregular", "fixed size")
 def fold_overlapping_patches():
     def body(m, x):
         cols = F.unfold(m.a(x), (4, 3), stride=(2, 3))
@@ -247,7 +247,7 @@ def cumulative_sums():
     return Net(lambda m, x: torch.cumsum(m.a(x), dim=2), a=nn.Conv2d(2, 2, 3, padding=1))
 
 
-@entry("global", (1, 2, 13, 14), "global|irregular")
+@entry("global", (1, 2, 13, 14), "global|irregular", "loose")
 def grid_sample_constant_grid():
     def body(m, x):
         theta = torch.tensor([[[0.8, 0.0, 0.1], [0.0, 0.9, 0.0]]], dtype=x.dtype, device=x.device)

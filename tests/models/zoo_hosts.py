@@ -23,7 +23,7 @@ def two_images():
     return TwoImages()
 
 
-@entry("several inputs", [(1, 2, 20, 23), (1, 2, 10, 12)])
+@entry("several inputs", [(1, 2, 20, 24), (1, 2, 10, 12)])
 def two_resolutions():
     class TwoResolutions(nn.Module):
         def __init__(self):
@@ -191,7 +191,7 @@ def gathers_the_brightest_column():
     return Net(body, a=nn.Conv2d(3, 2, 3, padding=1))
 
 
-@entry("undecided", (1, 2, 14, 16), "irregular|global", "swallows")
+@entry("undecided", (1, 2, 14, 16), "local|irregular|global", "swallows")
 def pool_and_unpool():
     def body(m, x):
         y, at = F.max_pool2d(m.a(x), 2, return_indices=True)
