@@ -181,7 +181,7 @@ class Lab(widgets.VBox):
         return ReceptiveFieldPanel(self.model, self.data.pictures(64))
 
     def _on_layer_clicked(self, change: Any) -> None:
-        self._tabs.open("Receptive field").select(change["new"])
+        self._tabs.show("Receptive field").select(change["new"])
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -253,7 +253,7 @@ class Lab(widgets.VBox):
             print(f"{self!r}: open it in JupyterLab, or train with lab.run()")  # noqa: T201  # a plain Python prompt
             return
         take_cell(self)
-        threading.Thread(target=warm_up, name="convlab-warm-up", daemon=True).start()
+        threading.Thread(target=warm_up, name="convlab-warm-up").start()
         stop_on_interrupt(self)
         view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
         # Two outputs: the live view, of which a saved notebook keeps nothing, and a picture, which the live one hides.

@@ -22,7 +22,8 @@ class Latest:
             self._next = job
             if not self._busy:
                 self._busy = True
-                threading.Thread(target=self._work, name="convlab-panel", daemon=True).start()
+                # No daemon: torch aborts the process that exits under a thread in one of its kernels.
+                threading.Thread(target=self._work, name="convlab-panel").start()
 
     def wait(self) -> None:
         """Block until nothing is left to do."""

@@ -21,7 +21,7 @@ class Tabs(widgets.Tab):
         self.observe(lambda change: self._fill(change["new"]), "selected_index")
         self._fill(0)
 
-    def open(self, title: str) -> Any:
+    def show(self, title: str) -> Any:
         """Show the panel with this title, and return it."""
         index = self._names.index(title)
         self._fill(index)
