@@ -73,6 +73,8 @@ class Trace:
     @property
     def output(self) -> Record:
         """What comes out of the model (the first tensor of several, see `outputs`)."""
+        if not self.outputs:
+            raise self.error or LookupError("the model returned no tensor")
         return self.outputs[0]
 
     @property

@@ -238,9 +238,10 @@ def moved(lo: IntArray, hi: IntArray, place: IntArray | None, old: Axis) -> Axis
 
 
 def _picked_line(line: IntervalMap, place: IntArray, along: int) -> tuple[IntervalMap | None, IntArray | None, int]:
+    """Attach the line along the one dimension in which units follow each other at a constant step."""
     units = place.ravel()
     step = int(units[1] - units[0])
-    if step <= 0 or not (np.diff(units) == step).all():
+    if step <= 0 or units[0] < 0 or not (np.diff(units) == step).all():
         return line, place, -1
     if step == 1 and units[0] == 0 and len(units) == line.units:
         return line, place, along
@@ -249,10 +250,30 @@ def _picked_line(line: IntervalMap, place: IntArray, along: int) -> tuple[Interv
     return part, None if part is None else counting(len(units), along, place.ndim), along if part else -1
 
 
+def with_line_along(axis: Axis, dim: int) -> Axis | None:
+    """Attach a line whose units repeat in a pattern along ``dim``, as after pixel shuffle (0, 0, 1, 1, 2, 2, ...)."""
+    line, place = axis.line, axis.place
+    if line is None or place is None or place.size != place.shape[dim]:
+        return None
+    units = place.ravel()
+    count = len(units)
+    if (units < 0).any():
+        return None
+    for period in range(1, count // 2 + 1):
+        steps = units[period:] - units[:-period]
+        if steps[0] > 0 and (steps == steps[0]).all():
+            offsets = tuple((int(unit),) for unit in units[:period])
+            behind = line.through(Stencil(line.units, count, offsets, int(steps[0])))
+            return behind and axis.but(line=behind, place=counting(count, dim, place.ndim), line_dim=dim)
+    return None
+
+
 def through(axis: Axis, dim: int, table: Table, ndim: int) -> Axis:
     """Return the axis behind an operation that reads along ``dim`` as ``table`` says."""
     if table.is_identity:
         return axis
+    if axis.line_dim < 0 and axis.place is not None and axis.place.shape[dim] > 1:
+        axis = with_line_along(axis, dim) or axis
     lo, hi, varying, monotone = _exact_through(axis, dim, table, ndim)
     line, place, line_dim, irregular, local = axis.line, axis.place, axis.line_dim, axis.is_irregular, axis.local
     if line is not None and place is not None:
@@ -305,7 +326,8 @@ def reduced(axis: Axis, dims: Iterable[int], keepdim: bool = True) -> Axis:
     if hit:
         lo, hi = axis.lo.min(hit, keepdims=True), axis.hi.max(hit, keepdims=True)
         varying = varying_dim(lo.shape)
-        axis = axis.but(lo=lo, hi=hi, dim=varying, is_monotone=is_monotone(lo, hi, varying))
+        mixed = axis.is_global or (axis.line is None and varying is None)
+        axis = axis.but(lo=lo, hi=hi, dim=varying, is_monotone=is_monotone(lo, hi, varying), is_global=mixed)
     axis = _reduced_line(axis, dims)
     return axis if keepdim else _squeezed(axis, set(dims))
 
@@ -325,17 +347,39 @@ def _reduced_line(axis: Axis, dims: list[int]) -> Axis:
         return axis
     if place.size == prod(place.shape[d] for d in hit):
         return axis.without_line(irregular=False).but(is_global=True)
-    rest = [d for d in range(place.ndim) if place.shape[d] > 1 and d not in hit]
-    if len(rest) == 1:  # space-to-depth, then channel mixing: each unit reads its base and a fixed set of offsets
-        units = np.moveaxis(place, rest[0], -1).reshape(-1, place.shape[rest[0]])
-        count = units.shape[1]
-        step = int(units[0, 1] - units[0, 0])
-        if step > 0 and (units == units[:, :1] + step * np.arange(count)).all():
-            offsets = tuple(sorted({int(unit) for unit in units[:, 0]}))
-            behind = line.through(Stencil(line.units, count, (offsets,), step))
-            if behind is not None:
-                return axis.but(line=behind, place=counting(count, rest[0], place.ndim), line_dim=rest[0])
-    return axis.without_line(irregular=True)
+    return _windowed_line(axis, line, place, hit) or axis.without_line(irregular=True)
+
+
+def _windowed_line(axis: Axis, line: IntervalMap, place: IntArray, hit: list[int]) -> Axis | None:
+    """Attach the line of units that each read a window of the old line: unfolded patches, or space-to-depth, mixed.
+
+    Works if all windows are one pattern of offsets, moved by a constant step; a unit of -1 stands for padding.
+    """
+    rest = [d for d in range(place.ndim) if d not in hit]
+    windows = place.transpose(*hit, *rest).reshape(-1, *(place.shape[d] for d in rest))
+    whole = [row for row in windows if (row >= 0).all()]
+    if not whole:
+        return None
+    base = whole[0]
+    offsets = set()
+    for row in windows:
+        away = np.unique((row - base)[row >= 0])
+        if len(away) > 1:
+            return None
+        offsets.update(int(offset) for offset in away)
+    starts = np.unique(base)
+    step = int(starts[1] - starts[0]) if len(starts) > 1 else 1
+    if not (np.diff(starts) == step).all():
+        return None
+    first = int(starts[0])
+    behind = line.through(Stencil(line.units, len(starts), (tuple(sorted(first + o for o in offsets)),), step))
+    if behind is None:
+        return None
+    units = ((base - first) // step).astype(np.int32).reshape([1 if d in hit else place.shape[d] for d in range(place.ndim)])
+    along = varying_dim(units.shape)
+    if along is None or along < 0 or not np.array_equal(units.ravel(), np.arange(len(starts))):
+        return axis.but(line=behind, place=units, line_dim=-1)
+    return axis.but(line=behind, place=units, line_dim=along)
 
 
 def _squeezed(axis: Axis, dims: set[int]) -> Axis:

@@ -169,6 +169,27 @@ for _axes in (1, 2, 3):
     rule(getattr(F, f"adaptive_avg_pool{_axes}d"), getattr(F, f"adaptive_max_pool{_axes}d"))(_adaptive(_axes))
 
 
+def _unpool(axes: int) -> Callable[..., Any]:
+    names = ("input", "indices", "kernel_size", "stride", "padding", "output_size")
+
+    def max_unpool(tracer: Tracer, function: Any, args: Arguments, keywords: Keywords) -> Any:
+        """Undo a max pooling of the same arguments: a cell may get the value of any window that covers it."""
+        v = bind(names, args, keywords)
+        x, kernel = v["input"], v["kernel_size"]
+        first = x.dim() - axes
+        usual = fitted(table.conv_transpose, x.shape[first:], kernel, v.get("stride") or kernel, v.get("padding", 0), 0, 1)
+        wanted = [int(n) for n in v.get("output_size") or [t.output_size for t in usual]][-axes:]
+        tables = [table.stretched(t, n) for t, n in zip(usual, wanted, strict=True)]
+        state = states.union((tracer.state(x), tracer.state(v["indices"])), x.dim())
+        return tracer.tensor(_with_sizes(x.shape, tables), x, read_spatial(state, x.dim(), tables))
+
+    return max_unpool
+
+
+for _axes in (1, 2, 3):
+    rule(getattr(F, f"max_unpool{_axes}d"))(_unpool(_axes))
+
+
 # --- resampling, padding --------------------------------------------------------------------------------------
 
 
@@ -258,8 +279,11 @@ def _batch_norm(tracer: Tracer, function: Any, args: Arguments, keywords: Keywor
     x, weight, bias = v["input"], v.get("weight"), v.get("bias")
     _check_features(x, v.get("running_mean"), weight, name="num_features")
     _count_scale(tracer, x, weight, bias)
-    # As in evaluation mode: statistics of the batch are not followed, or every field of a model in training were global.
-    return tracer.tensor(x.shape, x, tracer.state(x))
+    state = tracer.state(x)
+    if v.get("running_mean") is None:
+        state = normalised(state, [0, *range(2, x.dim())], x.dim())
+    # Else as in evaluation mode: or every field of a freshly built network were global.
+    return tracer.tensor(x.shape, x, state)
 
 
 @rule(F.layer_norm)

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import is_lazy
+from torch.utils._python_dispatch import _disable_current_modes
 
 from convlab.models._trace.tracer import Tracer
 
@@ -18,8 +20,16 @@ def initialised(tracer: Tracer, module: nn.Module, args: tuple[Any, ...], keywor
         return module
     known = tracer.stand_ins.get(id(module))
     if known is None:
-        with torch._C.DisableTorchFunction(), torch.utils._python_dispatch._disable_current_modes():
-            known = deepcopy(module).to("meta")
+        with torch._C.DisableTorchFunction(), _disable_current_modes():
+            tensors = (*module.parameters(), *module.buffers())
+            known = deepcopy(module, {id(tensor): _without_storage(tensor) for tensor in tensors})
             known._infer_parameters(known, args, keywords)
         tracer.stand_ins[id(module)] = known
     return known
+
+
+def _without_storage(tensor: torch.Tensor) -> torch.Tensor:
+    if is_lazy(tensor):
+        return type(tensor)(tensor.requires_grad, device="meta", dtype=tensor.data.dtype)
+    bare = torch.empty_like(tensor, device="meta")
+    return nn.Parameter(bare, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else bare

@@ -135,8 +135,8 @@ class OperatorMode(TorchDispatchMode):
         known = op.states
         if op.name == "copy_":
             state = states.union(known[1:2], ndim)
-        elif op.name in ("zero_", "fill_") and len(op.tensors) == 1:
-            state = None
+        elif op.name in ("zero_", "fill_"):
+            state = states.union((states.depends_on_all(s, ndim) for s in known[1:]), ndim)
         elif torch.Tag.pointwise in op.function.tags or op.name in ("masked_fill_", "dropout_", "bernoulli_"):
             state = states.union(known, ndim)
         else:

@@ -202,6 +202,8 @@ def _group_norm(op: Operator) -> State:
 )
 def _batch_norm(op: Operator) -> State:
     _count_scale(op, "weight", "bias")
+    if op["running_mean"] is None and op.name != "_native_batch_norm_legit_no_training":
+        return normalised(op.state, [0, *range(2, op.x.dim())], op.x.dim())
     return op.state
 
 

@@ -12,9 +12,10 @@ import numpy as np
 
 from convlab.geometry import Box, IntervalMap, ReceptiveField, describe
 from convlab.geometry.receptive_field import Reach
-from convlab.models._trace.axis import Axis
+from convlab.models._trace.axis import Axis, varying_dim, with_line_along
 from convlab.models._trace.inputs import spatial_dims
 from convlab.models._trace.states import State
+from convlab.models._trace.table import IntArray
 from convlab.models._trace.tracer import Call
 
 
@@ -60,10 +61,26 @@ class Record:
         state = self._state or (None,) * len(self._axes)
         return [(axis, size) for axis, (owner, _, size) in zip(state, self._axes, strict=True) if owner == name]
 
+    def fields(self, input: str | None = None) -> list[tuple[IntArray, IntArray]]:  # noqa: A002  (as in `field`)
+        """Return first and last pixel for each element of the output, for each spatial axis of the input.
+
+        The arrays have the output's dimensions, with extent 1 along those where nothing varies; first > last where an
+        element depends on nothing.
+        """
+        empty = np.zeros((1,) * len(self.output_size), np.int32)
+        found = []
+        for axis, size in self._parts(self._input_called(input)):
+            if axis is None:
+                found.append((empty, empty - 1))
+            else:
+                found.append((np.clip(axis.lo, 0, size), np.clip(axis.hi, -1, size - 1)))
+        return found
+
     def _described(self, parts: Sequence[tuple[Axis | None, int]]) -> ReceptiveField:
         maps: list[IntervalMap | None] = []
         extents, reach = [], []
-        for axis, _ in parts:
+        for i, (axis, _) in enumerate(parts):
+            axis = _attached(axis, [other for j, (other, _) in enumerate(parts) if j != i])
             maps.append(axis and (axis.line or (axis.local if axis.is_global else None)))
             extents.append(0 if axis is None else int(max(0, (axis.hi - axis.lo).max() + 1)))
             reach.append(self._reach(axis))
@@ -145,6 +162,16 @@ def _interval(axis: Axis, chosen: dict[int, int], size: int) -> tuple[int, int]:
     )
     first, last = int(np.min(axis.lo[where])), int(np.max(axis.hi[where]))
     return (max(first, 0), min(last, size - 1)) if first <= last else (0, -1)
+
+
+def _attached(axis: Axis | None, others: Sequence[Axis | None]) -> Axis | None:
+    """Attach a line that waits for a pattern (pixel shuffle), unless another axis shares its dimension (tokens)."""
+    if axis is None or axis.line_dim >= 0 or axis.place is None:
+        return axis
+    dim = varying_dim(axis.place.shape)
+    if dim is None or dim < 0 or any(other is not None and other.varies_along(dim) for other in others):
+        return axis
+    return with_line_along(axis, dim) or axis
 
 
 def record_of(call: Call, number: int, axes: tuple[tuple[str, int, int], ...]) -> Record:

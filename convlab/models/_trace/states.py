@@ -247,7 +247,7 @@ def _concatenated(axes: list[Axis | None], counts: list[int], dim: int, ndim: in
             parts.append((count, nothing, -nothing))
         else:
             parts.append((count, axis.lo, axis.hi))
-    like = _shared_line(known, dim)
+    like = _shared_line(axes, counts, dim)
     _, lo, hi = parts[0]
     flat = all(low.shape[dim] == 1 and high.shape[dim] == 1 for _, low, high in parts)
     if flat and all(_same(low, lo) and _same(high, hi) for _, low, high in parts[1:]):
@@ -266,23 +266,39 @@ def _same(a: IntArray, b: IntArray) -> bool:
     return a is b or np.array_equal(a, b)
 
 
-def _shared_line(axes: list[Axis], dim: int) -> Axis:
+def _shared_line(axes: Sequence[Axis | None], counts: list[int], dim: int) -> Axis:
     """Return the first axis with the line of all: their union, if every part counts its units alike."""
-    head = axes[0]
-    irregular = any(axis.is_irregular for axis in axes)
-    is_global = any(axis.is_global for axis in axes)
-    regular = [axis for axis in axes if axis.line is not None]
-    local = next((axis.line or axis.local for axis in axes if axis.line or axis.local), None)
+    known = [axis for axis in axes if axis is not None]
+    head = known[0]
+    irregular = any(axis.is_irregular for axis in known)
+    is_global = any(axis.is_global for axis in known)
+    regular = [axis for axis in known if axis.line is not None]
+    local = next((axis.line or axis.local for axis in known if axis.line or axis.local), None)
     if not regular or irregular:
         return head.but(line=None, place=None, line_dim=-1, is_global=is_global, is_irregular=irregular, local=local)
     first = regular[0]
-    line = first.line
-    alike = all(axis.place is not None and axis.place.shape[dim] == 1 and same_places(axis, first) for axis in regular)
-    for axis in regular[1:]:
-        line = line.union(axis.line) if alike and line and axis.line else None
-    if line is None or not alike:
+    line, place, line_dim = first.line, first.place, first.line_dim
+    if any(axis.place is None or axis.place.shape[dim] > 1 for axis in regular):
+        if any(axis.line != line for axis in regular):
+            line = None
+        place, line_dim = _concatenated_places(axes, counts, dim), -1
+    else:
+        for axis in regular[1:]:
+            line = line.union(axis.line) if line and axis.line and same_places(axis, first) else None
+    if line is None:
         return head.but(line=None, place=None, line_dim=-1, is_global=is_global, is_irregular=True, local=local)
-    return head.but(line=line, place=first.place, line_dim=first.line_dim, is_global=is_global, is_irregular=False)
+    return head.but(line=line, place=place, line_dim=line_dim, is_global=is_global, is_irregular=False)
+
+
+def _concatenated_places(axes: Sequence[Axis | None], counts: list[int], dim: int) -> IntArray:
+    """Return which unit each element is, -1 for elements that are none: a class token in front of patches."""
+    places = [None if axis is None or axis.line is None else axis.place for axis in axes]
+    shape = np.broadcast_shapes(*([1 if d == dim else n for d, n in enumerate(p.shape)] for p in places if p is not None))
+    parts = []
+    for place, count in zip(places, counts, strict=True):
+        part = (*shape[:dim], count, *shape[dim + 1 :])
+        parts.append(np.broadcast_to(np.int32(-1) if place is None else place, part))
+    return np.concatenate(parts, dim)
 
 
 def accumulate(state: State, dim: int) -> State:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -109,3 +110,8 @@ def frozen(value: Any) -> Any:
 def upsampled(input_size: int, output_size: int, mode: str, align: bool, scale: float | None, smooth: bool) -> Table:
     """Return the table of resampling along one dimension to a size that is settled."""
     return table_of(stencils.upsample_axis(input_size, output_size, mode, align, scale, smooth))
+
+
+def stretched(table: Table, output_size: int) -> Table:
+    """Return the table with another number of outputs."""
+    return table_of(replace(table.stencil, output_size=output_size))

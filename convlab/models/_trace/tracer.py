@@ -183,6 +183,8 @@ class Tracer:
         if tag is None:
             put_tag(tensor, Tag(state))
             return
+        if state is self.state(tensor):
+            return  # x *= 2: what it depends on stays the same, also in the tensor that it views
         tag.state = state
         view = tag.view
         if view is None:
