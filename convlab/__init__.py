@@ -10,17 +10,28 @@ from typing import TYPE_CHECKING
 from convlab._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from convlab import data as data
+    from convlab import geometry as geometry
     from convlab._ipython import load_ipython_extension as load_ipython_extension
     from convlab._ipython import unload_ipython_extension as unload_ipython_extension
+    from convlab.frontend.explorer import ConvExplorer as ConvExplorer
+    from convlab.models.trace import Trace as Trace
+    from convlab.models.trace import trace as trace
+    from convlab.models.verify import verify as verify
     from convlab.panels.lab import Lab as Lab
     from convlab.spec import TrainSpec as TrainSpec
     from convlab.training.fit import fit as fit
     from convlab.training.history import History as History
     from convlab.training.run import Run as Run
 
+_ROOMS = ("data", "geometry")
 _HOME = {
     "Lab": "convlab.panels.lab",
+    "ConvExplorer": "convlab.frontend.explorer",
     "TrainSpec": "convlab.spec",
+    "Trace": "convlab.models.trace",
+    "trace": "convlab.models.trace",
+    "verify": "convlab.models.verify",
     "fit": "convlab.training.fit",
     "Run": "convlab.training.run",
     "History": "convlab.training.history",
@@ -30,6 +41,8 @@ _HOME = {
 
 
 def __getattr__(name: str) -> object:
+    if name in _ROOMS:
+        return import_module(f"convlab.{name}")
     try:
         home = _HOME[name]
     except KeyError:
@@ -40,4 +53,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *_HOME, *_ROOMS})
