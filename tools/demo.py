@@ -45,10 +45,11 @@ def to_html(notebook: NotebookNode, title: str) -> str:
     """Turn an executed notebook into one page with pictures and styles in it and nothing to fetch."""
     notebook = nbformat.from_dict(notebook)
     notebook.metadata.pop("widgets", None)
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
+    for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
+        for output in cell.outputs:
             # A widget needs its manager, which a page can only fetch; the picture beside it stays.
             output.get("data", {}).pop(WIDGET, None)
+        cell.outputs = [output for output in cell.outputs if output.get("data", True)]
     exporter = HTMLExporter(
         extra_loaders=[DictLoader({"offline.html.j2": OFFLINE})],
         template_file="offline.html.j2",
