@@ -31,9 +31,9 @@ from_debian() {
 on_path && exit 0
 playwright_has_one && exit 0
 echo "No Chromium yet: trying Playwright's build" >&2
-PLAYWRIGHT_DOWNLOAD_CONNECTION_TIMEOUT=15000 "$python" -m playwright install chromium >&2 || true
+PLAYWRIGHT_DOWNLOAD_CONNECTION_TIMEOUT=15000 "$python" -m playwright install chromium >/dev/null 2>&1 || true
 playwright_has_one && exit 0
-echo "Trying Debian's package" >&2
+echo "It cannot be had or does not start; trying Debian's package" >&2
 from_debian >&2 || true
 on_path && exit 0
 echo "The browser tests need Chromium: install it so that 'chromium' is on the PATH, and run make test again" >&2
