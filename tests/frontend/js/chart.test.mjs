@@ -14,7 +14,8 @@ test("the store unpacks, extends, replaces, and tells its listeners", () => {
   let told = 0;
   store.listeners.add(() => told++);
   assert.equal(store.lastStep, null);
-  store.receive({ type: "extend", header: [["train_loss", 2], ["valid_loss", 1]] }, [buffer([1, 2, 0.5, 0.25, 2, 0.75])]);
+  const header = [["train_loss", 2], ["valid_loss", 1]];
+  store.receive({ type: "extend", header }, [buffer([1, 2, 0.5, 0.25, 2, 0.75])]);
   assert.deepEqual(store.tracks.get("train_loss")?.extremes(), [[1, 2], [0.5, 0.25]]);
   assert.deepEqual(store.tracks.get("valid_loss")?.extremes(), [[2], [0.75]]);
   store.receive({ type: "replace", header: [["train_loss", 1]] }, [buffer([7, 1])]);
@@ -44,7 +45,8 @@ test("a buffer may begin anywhere in its message", () => {
 
 test("lines: earlier runs behind, the raw curve faint under the smoothed one, validation unsmoothed", () => {
   const store = new Store();
-  store.receive({ type: "extend", header: [["train_loss", 3], ["valid_loss", 3]] }, [buffer([1, 2, 3, 4, 0, 2, 1, 2, 3, 4, 0, 2])]);
+  const header = [["train_loss", 3], ["valid_loss", 3]];
+  store.receive({ type: "extend", header }, [buffer([1, 2, 3, 4, 0, 2, 1, 2, 3, 4, 0, 2])]);
   store.receive({ type: "ghosts", header: [{ name: "<b>", header: [["train_loss", 1]] }] }, [buffer([1, 9])]);
   const look = { smoothing: 0.5, positive: false, highlighted: null };
   const lines = linesOf(store, "loss", look);

@@ -82,8 +82,8 @@ export class MarkStrip {
     this.root.style.marginLeft = `${left}px`;
     this.root.style.width = `${width}px`;
     this.measure.font = font;
-    const wide = this.groups.map((g) => ({ x: g.x, wide: Math.min(WIDEST, this.measure.measureText(g.text).width + 12) }));
-    const places = placeLabels(wide, width);
+    const widthOf = (/** @type {string} */ text) => Math.min(WIDEST, this.measure.measureText(text).width + 12);
+    const places = placeLabels(this.groups.map(({ x, text }) => ({ x, wide: widthOf(text) })), width);
     while (this.root.children.length > this.groups.length) this.root.lastChild?.remove();
     this.groups.forEach((group, i) => {
       const label = /** @type {HTMLElement} */ (this.root.children[i] ?? this.root.appendChild(element("span")));
@@ -116,7 +116,7 @@ export class MarkStrip {
 
 /**
  * Draws the lines of the marks across a plot.
- * @param {import("uplot").default} u
+ * @param {import("uplot")} u
  * @param {Mark[]} marks
  * @param {string} colour
  */

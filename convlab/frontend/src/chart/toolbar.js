@@ -14,7 +14,7 @@ export function makeToolbar(chart) {
   const log = element("input", { type: "checkbox" });
   const slider = element("input", { id, type: "range", min: "0", max: String(SPANS.length - 1), step: "1" });
   const span = element("output", { for: id });
-  const reset = element("button", { type: "button", title: "Show all steps again (or double-click a plot)" }, "All steps");
+  const reset = element("button", { type: "button", title: "Show all steps (or double-click a plot)" }, "All steps");
   reset.hidden = true;
   log.addEventListener("change", () => chart.set("log_scale", log.checked));
   slider.addEventListener("input", () => chart.set("smoothing", 1 - 1 / SPANS[slider.valueAsNumber]));

@@ -1,13 +1,12 @@
+import { keepKeys } from "../shared/keys.js";
+import { describe } from "./describe.js";
 import { element } from "./element.js";
-import { formatAccuracy, formatLoss } from "./format.js";
 import { makeGhostNames } from "./ghosts.js";
 import { linesOf } from "./lines.js";
 import { MarkStrip, drawMarkLines } from "./marks.js";
 import { makePlot } from "./plot.js";
 import { accuracyRange, logLossRange, lossRange } from "./ranges.js";
 import { Readout } from "./readout.js";
-import { keepKeys } from "../shared/keys.js";
-import { SERIES } from "./series.js";
 import { onThemeChange, readTheme } from "./theme.js";
 import { makeToolbar } from "./toolbar.js";
 
@@ -38,8 +37,11 @@ export class View {
     /** @type {{loss: import("./plot.js").Plot, accuracy: import("./plot.js").Plot} | null} */
     this.plots = null;
 
-    const get = (/** @type {string} */ name) => model.get(name);
-    this.toolbar = makeToolbar({ get, set: (name, value) => this.#set(name, value), resetZoom: () => this.#zoomTo(null) });
+    this.toolbar = makeToolbar({
+      get: (name) => model.get(name),
+      set: (name, value) => this.#set(name, value),
+      resetZoom: () => this.#zoomTo(null),
+    });
     this.strip = new MarkStrip();
     this.readout = new Readout();
     this.ghostNames = makeGhostNames((index) => {
@@ -132,15 +134,15 @@ export class View {
     for (const plot of [this.plots.loss, this.plots.accuracy]) {
       if (plot.uplot && plot.uplot.width !== width) plot.resize(width);
     }
-    const { smoothing, log_scale: positive } = { smoothing: this.model.get("smoothing"), log_scale: this.model.get("log_scale") };
-    const look = { smoothing, highlighted: this.highlighted };
-    this.plots.loss.draw(linesOf(this.store, "loss", { ...look, positive }));
+    const look = { smoothing: this.model.get("smoothing"), highlighted: this.highlighted };
+    this.plots.loss.draw(linesOf(this.store, "loss", { ...look, positive: this.model.get("log_scale") }));
     this.plots.accuracy.draw(linesOf(this.store, "accuracy", { ...look, positive: false }));
     this.ghostNames.show(this.store.ghosts);
     this.toolbar.show(this.zoom !== null);
     this.empty.hidden = this.store.lastStep !== null;
     this.#showValues();
-    this.area.setAttribute("aria-label", this.#describe());
+    const hint = this.store.lastStep === null ? EMPTY : "Arrow keys read the values";
+    this.area.setAttribute("aria-label", `${describe(this.store)} ${hint}.`);
   }
 
   /** @param {number} width */
@@ -153,9 +155,9 @@ export class View {
       syncKey: this.syncKey,
       domain: () => this.#domain(),
       onZoom: (/** @type {[number, number] | null} */ range) => this.#zoomTo(range),
-      onCursor: (/** @type {any} */ u) => this.#onCursor(u),
+      onCursor: (/** @type {import("uplot")} */ u) => this.#onCursor(u),
     };
-    const drawMarks = (/** @type {any} */ u) => drawMarkLines(u, this.model.get("marks"), theme.faint);
+    const drawMarks = (/** @type {import("uplot")} */ u) => drawMarkLines(u, this.model.get("marks"), theme.faint);
     return {
       loss: makePlot(
         this.area,
@@ -184,7 +186,7 @@ export class View {
   }
 
   /**
-   * @param {any} u
+   * @param {import("uplot")} u
    * @param {string} font
    */
   #drawStrip(u, font) {
@@ -238,23 +240,6 @@ export class View {
     this.readout.root.setAttribute("aria-live", "polite");
     const left = event.key === "Escape" ? -10 : Math.min(width, Math.max(0, moves[event.key]));
     for (const plot of [this.plots?.loss.uplot, this.plots?.accuracy.uplot]) plot?.setCursor({ left, top: 10 });
-  }
-
-  /** @returns {string} the curves in words */
-  #describe() {
-    const step = this.store.lastStep;
-    if (step === null) return `Curves of loss and accuracy against training steps. ${EMPTY}.`;
-    const said = [
-      ["train_loss", formatLoss],
-      ["valid_loss", formatLoss],
-      ["train_accuracy", formatAccuracy],
-      ["valid_accuracy", formatAccuracy],
-    ].flatMap(([name, format]) => {
-      const value = this.store.valueAt(/** @type {string} */ (name), step);
-      const label = SERIES[/** @type {string} */ (name)].label.replace("acc.", "accuracy");
-      return value === null ? [] : [`${label} ${/** @type {(v: number) => string} */ (format)(value)}`];
-    });
-    return `Curves of loss and accuracy against training steps. At step ${step}: ${said.join(", ")}. Arrow keys read them.`;
   }
 }
 
