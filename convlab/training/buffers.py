@@ -22,6 +22,8 @@ class Buffers:
             return
         self._values = [slot[name] for slot, name in self._slots]
         self._tensors = [tensor for tensor in self._values if tensor is not None]
+        if not self._tensors:
+            return
         if [copy.shape for copy in self._copies] == [tensor.shape for tensor in self._tensors]:
             torch._foreach_copy_(self._copies, self._tensors)
         else:

@@ -73,6 +73,14 @@ def model_code(model: nn.Module) -> list[object]:
 
 
 _SINGLETONS: Final = {id(random.random.__self__): random, id(np.random.rand.__self__): np.random}  # type: ignore[attr-defined]
+_ROLES: Final = {
+    "LOAD_GLOBAL": "global",
+    "LOAD_NAME": "global",
+    "LOAD_ATTR": "attribute",
+    "LOAD_METHOD": "attribute",
+    "IMPORT_FROM": "attribute",
+    "IMPORT_NAME": "import",
+}
 _LIBRARIES: Final = ("torch", "numpy", "builtins", "random")
 
 
@@ -110,18 +118,21 @@ def _is_own(item: Any) -> bool:
 
 def _named_by(function: FunctionType) -> list[object]:
     """What the global names in a function, its imports, and the attributes of modules among them stand for."""
-    names, imported, codes = set[str](), set[str](), [function.__code__]
+    named_as: dict[str, set[str]] = {"global": set(), "attribute": set(), "import": set()}
+    codes = [function.__code__]
     while codes:
         code = codes.pop()
-        names |= set(code.co_names)
-        imported |= {i.argval for i in dis.get_instructions(code) if i.opname == "IMPORT_NAME"}
+        for instruction in dis.get_instructions(code):
+            if (role := _ROLES.get(instruction.opname)) is not None:
+                named_as[role].add(instruction.argval)
         codes += [const for const in code.co_consts if isinstance(const, CodeType)]
-    named = [function.__globals__[name] for name in names & function.__globals__.keys()]
-    named += [sys.modules[name] for name in imported & sys.modules.keys()]
+    named = [function.__globals__[name] for name in named_as["global"] & function.__globals__.keys()]
+    named += [sys.modules[name] for name in named_as["import"] & sys.modules.keys()]
     for cell in function.__closure__ or ():
         with contextlib.suppress(ValueError):  # not filled yet
             named.append(cell.cell_contents)
     for module in [value for value in named if isinstance(value, ModuleType)]:
         own = module.__name__.partition(".")[0] not in _LIBRARIES
-        named += [vars(module)[name] for name in names & vars(module).keys() if own or name == "random"]
+        attributes = named_as["attribute"] & vars(module).keys()
+        named += [vars(module)[name] for name in attributes if own or name == "random"]
     return [value for value in named if value is not torch.random]

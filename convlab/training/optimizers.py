@@ -44,8 +44,10 @@ def apply_setting(optimizer: optim.Optimizer, name: str, value: object) -> None:
             group[key] = value
             if starting:
                 # A velocity from before momentum was 0 is stale: torch would add it to the first step.
-                for param in group["params"]:
-                    optimizer.state.get(param, {}).pop("momentum_buffer", None)
+                for param, state in [(p, optimizer.state[p]) for p in group["params"] if p in optimizer.state]:
+                    state.pop("momentum_buffer", None)
+                    if type(optimizer) is optim.RMSprop:  # makes it with the rest of its state, and misses it later
+                        state["momentum_buffer"] = torch.zeros_like(param)
 
 
 Apply = Callable[[], None]

@@ -5,6 +5,7 @@ While a step runs in its thread, `PrivateRandom` gives each random function the 
 the numbers that the default generator gives after ``torch.manual_seed(seed)``: a textbook loop sees the same ones.
 """
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -58,7 +59,6 @@ _DRAWS_INSIDE: Final[frozenset[Torchlike]] = frozenset(
         torch.feature_dropout_,
         torch.feature_alpha_dropout,
         torch.feature_alpha_dropout_,
-        torch.native_dropout,
         torch.rrelu,
         torch.rrelu_,
         torch.poisson,
@@ -72,6 +72,7 @@ _DRAWS_INSIDE: Final[frozenset[Torchlike]] = frozenset(
         torch.gru,
         torch.rnn_tanh,
         torch.rnn_relu,
+        *(function for name, function in vars(nn.init).items() if name.endswith("_") and not name.startswith("_")),
     }
 )
 
@@ -134,11 +135,20 @@ class _HandsGenerator(TorchDispatchMode):
         self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if torch.Tag.nondeterministic_seeded in func.tags and kwargs.get("generator") is None:
+        if kwargs.get("generator") is None and _takes_generator(func):
             given = {**kwargs, "generator": self._stream.on(_device_of(args, kwargs))}
             # By name: the overload that takes a generator may be another one than was called.
             return func.overloadpacket(*args, **given)
         return func(*args, **kwargs)
+
+
+@functools.cache
+def _takes_generator(func: Any) -> bool:
+    if torch.Tag.nondeterministic_seeded not in func.tags:
+        return False
+    packet = func.overloadpacket
+    schemas = [getattr(packet, name)._schema for name in packet.overloads()]
+    return any(argument.name == "generator" for schema in schemas for argument in schema.arguments)
 
 
 # Dropout function -> dimensions of the batched input whose whole channels it drops (None: single values).
