@@ -353,3 +353,16 @@ def test_a_saved_notebook_keeps_an_explorer_that_works_without_a_kernel(page, no
     expect(kept.locator("[data-fact=output_size]")).to_contain_text("= 7 px")
     assert "model not found" not in page.cell_text(0)
     page.screenshot("no-kernel")
+
+
+@pytest.mark.parametrize("app", ["notebook7", "voila"])
+def test_it_runs_in_other_front_ends(app, request, notebook):
+    page = request.getfixturevalue(app)
+    page.open(notebook(CELLS[:1]))
+    if app == "notebook7":
+        page.run_all()
+    explorer = page.tab.locator(".cx")
+    explorer.locator("input[type=range][data-setting=stride]").fill("3")
+    expect(explorer.locator("[data-fact=output_size]")).to_contain_text("= 3 px")
+    expect(page.tab.locator("iframe[title='Convolution explorer']")).to_be_hidden()
+    page.screenshot()

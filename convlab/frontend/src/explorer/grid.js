@@ -35,15 +35,13 @@ export class Grid {
     const y = this.dims === 1 ? 0 : (at[0] - this.from) * CELL;
     const text = typeof value === "number" ? written(value) : value;
     const number = svg("text", { x: CELL / 2, y: CELL / 2, class: `cx-number${LENGTHS[text.length] ?? ""}` }, text);
-    const corner = svg("text", { x: CELL - 3, y: CELL - 4, class: "cx-corner" });
     const group = svg(
       "g",
       { class: `cx-cell ${kind}`, transform: `translate(${x} ${y})`, "data-at": at.join(",") },
       svg("rect", { x: 1.5, y: 1.5, width: CELL - 3, height: CELL - 3, rx: 3 }),
       number,
-      corner,
     );
-    this.cells.set(at.join(","), { group, corner, kind });
+    this.cells.set(at.join(","), { group, corner: null, kind });
     this.element.append(group);
   }
 
@@ -52,7 +50,11 @@ export class Grid {
     const cell = this.cells.get(at.join(","));
     if (!cell) return;
     cell.group.setAttribute("class", `cx-cell ${cell.kind} ${mark}${note ? " noted" : ""}`);
-    cell.corner.textContent = note;
+    if (note) {
+      // Made when there is something to say: most cells never need one.
+      cell.corner ??= cell.group.appendChild(svg("text", { x: CELL - 3, y: CELL - 4, class: "cx-corner" }));
+    }
+    if (cell.corner) cell.corner.textContent = note;
     // What is lit lies above its neighbours, outline included.
     this.element.append(cell.group);
     this.marked.add(cell);
@@ -61,7 +63,7 @@ export class Grid {
   clear() {
     for (const cell of this.marked) {
       cell.group.setAttribute("class", `cx-cell ${cell.kind}`);
-      cell.corner.textContent = "";
+      if (cell.corner) cell.corner.textContent = "";
     }
     this.marked.clear();
   }
