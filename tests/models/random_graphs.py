@@ -116,7 +116,8 @@ def resizes(draw: st.DrawFn, nd: int) -> Op:
     options: dict[str, Any] = {"mode": mode}
     if mode == linear:
         options["align_corners"] = draw(st.booleans())
-    if draw(st.booleans()):
+    # 1-D nearest to a size rounds otherwise in double precision, in which the oracle works, than in single.
+    if draw(st.booleans()) and not (nd == 1 and mode != linear):
         options["size"] = draw(st.integers(2, 23)) if nd == 1 else (draw(st.integers(2, 23)), draw(st.integers(2, 23)))
     else:
         options["scale_factor"] = draw(st.sampled_from((0.5, 1.5, 2, 3)))
