@@ -1,8 +1,8 @@
 """The stencils of the operations, along one axis: each output-size formula of torch stands here, once.
 
-The formulas are those of torch's documentation of ``Conv2d``, ``ConvTranspose2d``, ``MaxPool2d``, ``AdaptiveAvgPool2d`` and
-``Upsample``; where each output reads is Araujo, Norris & Sim's (Distill 2019). All return a `Stencil` and are cached, as a
-network asks for the same few again and again.
+The formulas are those of torch's documentation of ``Conv2d``, ``ConvTranspose2d``, ``MaxPool2d``,
+``AdaptiveAvgPool2d`` and ``Upsample``; where each output reads is Araujo, Norris & Sim's (Distill 2019). All return a
+`Stencil` and are cached, as a network asks for the same few again and again.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def conv_transpose_axis(
     output_padding: int = 0,
     dilation: int = 1,
 ) -> Stencil:
-    """Return a transposed convolution's stencil: output ``i`` reads input ``(i + padding - k dilation) / stride`` if whole."""
+    """Return a transposed convolution's stencil: output ``i`` reads ``(i + padding - k dilation) / stride``."""
     output_size = (input_size - 1) * stride - 2 * padding + dilation * (kernel_size - 1) + output_padding + 1
     if output_size < 1:
         works = (output_size + 2 * padding - 1) // 2
@@ -128,8 +128,8 @@ def upsample_axis(
 ) -> Stencil:
     """Return the stencil of resampling by any ratio; ``mode`` is nearest, nearest-exact, linear or bicubic.
 
-    Only neighbours of non-zero weight count. Where a ``scale_factor`` was given, torch steps by its inverse and not by the
-    ratio of the sizes.
+    Only neighbours of non-zero weight count. Where a ``scale_factor`` was given, torch steps by its inverse and not
+    by the ratio of the sizes.
     """
     nearest = mode.startswith("nearest")
     if nearest or not align_corners:
@@ -140,7 +140,7 @@ def upsample_axis(
         ratio = Fraction(input_size - 1, output_size - 1) if output_size > 1 else Fraction(0)
     aligned = align_corners and not nearest
     smooth = antialias and ratio > 1
-    regular = 0 < ratio.numerator and ratio.denominator <= _MOST_PHASES
+    regular = ratio.numerator > 0 and ratio.denominator <= _MOST_PHASES
     offsets = tuple(
         _antialiased(i, ratio, mode) if smooth else _neighbours(i, ratio, mode, aligned)
         for i in range(ratio.denominator if regular else output_size)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 class Box:
     """A box of input pixels, borders considered.
 
-    ``first`` and ``last`` are inclusive pixel indices, one for each spatial axis of the input. A unit that sees no pixel at
-    all (one that lies wholly in padding) has an empty box.
+    ``first`` and ``last`` are inclusive pixel indices, one for each spatial axis of the input. A unit that sees no
+    pixel at all (one that lies wholly in padding) has an empty box.
 
     >>> Box((0, 2), (4, 6)).slices
     (slice(0, 5, None), slice(2, 7, None))

@@ -23,8 +23,8 @@ _EMPTY = (0, -1)
 class Field:
     """How a grid of units sees an image, each axis by itself.
 
-    ``maps`` describe the units away from borders (``None``: no regular pattern), ``intervals`` each unit of this input size
-    exactly: first and last pixel, or (0, -1) for a unit in padding.
+    ``maps`` describe the units away from borders (``None``: no regular pattern), ``intervals`` each unit of this
+    input size exactly: first and last pixel, or (0, -1) for a unit in padding.
     """
 
     input_size: tuple[int, ...]
@@ -42,7 +42,8 @@ class Field:
         indices = (unit,) if isinstance(unit, int) else tuple(unit)
         if len(indices) != len(self.output_size):
             raise IndexError(
-                f"unit {unit!r} has {len(indices)} indices, the grid {self.output_size} has {len(self.output_size)} axes"
+                f"unit {unit!r} has {len(indices)} indices, but the grid {self.output_size} takes "
+                f"{len(self.output_size)}; {(0,) * len(self.output_size)} would work"
             )
         for index, size in zip(indices, self.output_size, strict=True):
             if not 0 <= whole(index, "unit", least=0) < size:
@@ -89,8 +90,8 @@ def _behind(field: Field, operation: Operation) -> Field:
 def merge(*branches: Field) -> Field:
     """Return the field of units that see what any branch sees (a sum, a concatenation).
 
-    Where branches are misaligned the union of their intervals counts, and ``skew`` says by how much their centres differ;
-    where their jumps differ the result is irregular.
+    Where branches are misaligned the union of their intervals counts, and ``skew`` says by how much their centres
+    differ; where their jumps differ the result is irregular.
 
     >>> from convlab import geometry
     >>> image = geometry.pixels(9)
@@ -125,7 +126,7 @@ def _hull(intervals: Iterable[Interval]) -> Interval:
 def describe(
     maps: Sequence[IntervalMap | None], extents: Sequence[int], reach: Sequence[Reach] | None = None
 ) -> ReceptiveField:
-    """Put maps into numbers; an axis without a map has only its largest ``extent`` and is irregular unless ``reach`` says else."""
+    """Put maps into numbers; an axis without a map has but its ``extent``, and is irregular without ``reach``."""
     return ReceptiveField(
         size=tuple(m.size if m else extent for m, extent in zip(maps, extents, strict=True)),
         jump=tuple(m.jump if m else None for m in maps),

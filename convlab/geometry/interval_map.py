@@ -17,9 +17,9 @@ _NOTHING = 1 << 30
 class IntervalMap:
     """The interval of input pixels that each unit sees, on an axis without borders.
 
-    Unit ``i + period`` sees the interval of unit ``i`` moved on by ``step`` pixels; ``first`` and ``last`` hold the inclusive
-    ends for the units of one period. A phase that sees nothing has ``last < first``. This is the r, S, P of Araujo et al.
-    (Distill 2019), generalised to rational jumps.
+    Unit ``i + period`` sees the interval of unit ``i`` moved on by ``step`` pixels; ``first`` and ``last`` hold the
+    inclusive ends for the units of one period. A phase that sees nothing has ``last < first``. This is the r, S, P of
+    Araujo et al. (Distill 2019), generalised to rational jumps.
 
     >>> from convlab.geometry import conv
     >>> (stencil,) = conv(224, kernel_size=7, stride=2, padding=3)
@@ -95,8 +95,8 @@ class IntervalMap:
     def union(self, other: IntervalMap) -> IntervalMap | None:
         """Return the map of units that see what either sees.
 
-        Misaligned intervals are joined, and ``skew`` says by how much their centres differ. ``None`` if the jumps differ:
-        no interval with a constant jump describes such units.
+        Misaligned intervals are joined, and ``skew`` says by how much their centres differ. ``None`` if the jumps
+        differ: no interval with a constant jump describes such units.
         """
         if self == other:
             return self

@@ -1,7 +1,7 @@
 """Operations on one, two or three spatial axes, with torch's own argument names.
 
-Each function takes the size of the input (an int for one axis, a tuple for more) and returns one `Stencil` an axis. Arguments
-are one number for all axes or one for each.
+Each function takes the size of the input (an int for one axis, a tuple for more) and returns one `Stencil` an axis.
+Arguments are one number for all axes or one for each.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ def _factors(scale_factor: object, axes: int) -> tuple[float, ...]:
         isinstance(f, (str, bool)) or not isinstance(f, (int, float)) or f <= 0 for f in items
     ):
         raise ValueError(
-            f"scale_factor must be a positive number or one for each of {axes} axes, got {scale_factor!r}; 2.0 would work"
+            f"scale_factor must be a positive number or {axes} of them, got {scale_factor!r}; 2.0 would work"
         )
     return tuple(float(str(factor)) for factor in items)
 

@@ -23,8 +23,8 @@ class ReceptiveField:
         Centre of the first unit, where input pixel 0 is centred at 0.5. ``None`` where ``jump`` is.
     ``reach``
         ``"local"``; ``"global"`` if some path mixes the whole axis (the other values then describe the local path);
-        ``"irregular"`` if the dependency is no interval with a constant jump (``size`` is then the largest extent found in
-        this input, and only the exact boxes say which pixels).
+        ``"irregular"`` if the dependency is no interval with a constant jump (``size`` is then the largest extent
+        found in this input, and only the exact boxes say which pixels).
     ``skew``
         Largest distance in pixels between the centres of paths that were merged; 0 where branches are aligned.
     ``phases``
@@ -41,7 +41,8 @@ class ReceptiveField:
     phases: tuple[int, ...]
 
     def __str__(self) -> str:
-        def words(size: int, reach: Reach) -> str:
-            return str(size) if reach == "local" else f"{reach} ({size})"
-
-        return " x ".join(map(words, self.size, self.reach)) or "-"
+        sizes = " x ".join(map(str, self.size))
+        if len(set(self.reach)) == 1:
+            return sizes if self.reach[0] == "local" else f"{self.reach[0]} ({sizes})"
+        words = (str(n) if r == "local" else f"{r} ({n})" for n, r in zip(self.size, self.reach, strict=True))
+        return " x ".join(words) or "-"

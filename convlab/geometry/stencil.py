@@ -12,13 +12,13 @@ Border: TypeAlias = Literal["zeros", "replicate", "reflect", "circular"]
 class Stencil:
     """Which input indices each output index reads, along one axis.
 
-    Output ``i`` reads the inputs ``offset + (i // period) * step`` for each ``offset`` in ``offsets[i % period]``. An index
-    outside of the input is folded back as ``border`` says; with ``"zeros"`` nothing is read there. One stencil thus describes
-    a convolution (period 1, step = stride), a transposed one (period = stride, step 1), and adaptive pooling or resampling by
-    any ratio.
+    Output ``i`` reads the inputs ``offset + (i // period) * step`` for each ``offset`` in ``offsets[i % period]``. An
+    index outside of the input is folded back as ``border`` says; with ``"zeros"`` nothing is read there. One stencil
+    thus describes a convolution (period 1, step = stride), a transposed one (period = stride, step 1), and adaptive
+    pooling or resampling by any ratio.
 
-    ``regular`` is ``False`` where the offsets merely list each output (period = output_size): nothing is then known beyond
-    this input size.
+    ``regular`` is ``False`` where the offsets merely list each output (period = output_size): nothing is then known
+    beyond this input size.
 
     >>> Stencil(input_size=5, output_size=3, offsets=((-1, 0, 1),), step=2).taps(0)
     (0, 1)

@@ -1,9 +1,10 @@
 """How one tensor depends on one spatial axis of one input.
 
-Two descriptions travel together. The exact one, ``lo`` and ``hi``, holds for each element of the tensor the first and last
-input index that can influence it, for this input size, borders included. The regular one, ``line``, is geometry's
-`IntervalMap`, with ``place`` saying which unit of the line each element is, so that it survives flattening, windows and
-space-to-depth. The line is dropped, never guessed, once the dependence stops being stationary.
+Two descriptions travel together. The exact one, ``lo`` and ``hi``, holds for each element of the tensor the first and
+last input index that can influence it, for this input size, borders included. The regular one, ``line``, is
+geometry's `IntervalMap`, with ``place`` saying which unit of the line each element is, so that it survives
+flattening, windows and space-to-depth. The line is dropped, never guessed, once the dependence stops being
+stationary.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ _MOST_CELLS = 1_000_000  # a larger exact array is replaced by its hull: two exo
 class Axis:
     """Dependence of a tensor on one input axis; treat it as immutable.
 
-    ``lo`` and ``hi`` have as many dimensions as the tensor, with extent 1 wherever they do not vary. ``dim`` is the one
-    dimension along which they vary (``None``: none, `SEVERAL`: more), ``line_dim`` the one along which ``place`` simply counts
-    (-1: it does not). ``local`` remembers the line that a global operation consumed. ``home`` is the axis' dimension in the
-    input.
+    ``lo`` and ``hi`` have as many dimensions as the tensor, with extent 1 wherever they do not vary. ``dim`` is the
+    one dimension along which they vary (``None``: none, `SEVERAL`: more), ``line_dim`` the one along which ``place``
+    simply counts (-1: it does not). ``local`` remembers the line that a global operation consumed. ``home`` is the
+    axis' dimension in the input.
     """
 
     __slots__ = (
@@ -264,7 +265,9 @@ def with_line_along(axis: Axis, dim: int) -> Axis | None:
         if steps[0] > 0 and (steps == steps[0]).all():
             offsets = tuple((int(unit),) for unit in units[:period])
             behind = line.through(Stencil(line.units, count, offsets, int(steps[0])))
-            return behind and axis.but(line=behind, place=counting(count, dim, place.ndim), line_dim=dim)
+            if behind is None:
+                return None
+            return axis.but(line=behind, place=counting(count, dim, place.ndim), line_dim=dim)
     return None
 
 
@@ -361,7 +364,7 @@ def _windowed_line(axis: Axis, line: IntervalMap, place: IntArray, hit: list[int
     if not whole:
         return None
     base = whole[0]
-    offsets = set()
+    offsets: set[int] = set()
     for row in windows:
         away = np.unique((row - base)[row >= 0])
         if len(away) > 1:
@@ -375,7 +378,11 @@ def _windowed_line(axis: Axis, line: IntervalMap, place: IntArray, hit: list[int
     behind = line.through(Stencil(line.units, len(starts), (tuple(sorted(first + o for o in offsets)),), step))
     if behind is None:
         return None
-    units = ((base - first) // step).astype(np.int32).reshape([1 if d in hit else place.shape[d] for d in range(place.ndim)])
+    units = (
+        ((base - first) // step)
+        .astype(np.int32)
+        .reshape([1 if d in hit else place.shape[d] for d in range(place.ndim)])
+    )
     along = varying_dim(units.shape)
     if along is None or along < 0 or not np.array_equal(units.ravel(), np.arange(len(starts))):
         return axis.but(line=behind, place=units, line_dim=-1)

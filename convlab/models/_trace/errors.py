@@ -8,9 +8,10 @@ from typing import Any
 class TraceError(ValueError):
     """Why a trace stopped: which layer, what it expected, what it got, and the repair in one sentence.
 
-    ``path`` names the failing layer or function, ``expected`` and ``got`` are what did not fit (``None`` if the failure was no
-    misfit of shapes), ``repair`` is a sentence such as "fc1.in_features should be 1568, is 400". ``str(error)`` is a sentence
-    with all of it. The exception that torch or the model raised, if any, is the ``__cause__``.
+    ``path`` names the failing layer or function, ``expected`` and ``got`` are what did not fit (``None`` if the
+    failure was no misfit of shapes), ``repair`` is a sentence such as "fc1.in_features should be 1568, is 400".
+    ``str(error)`` is a sentence with all of it. The exception that torch or the model raised, if any, is the
+    ``__cause__``.
     """
 
     def __init__(self, path: str, repair: str, *, expected: Any = None, got: Any = None, kind: str = "") -> None:
@@ -33,7 +34,7 @@ class Misfit(Exception):  # noqa: N818  (it is no failure of the tracer)
 
 
 class Leak(Exception):  # noqa: N818
-    """A tensor came out of something that neither mode saw (TorchScript, an extension): watch the lower level throughout."""
+    """A tensor came out of something that no mode saw (TorchScript, an extension): watch the lower level throughout."""
 
 
 class NeedsValues(Exception):  # noqa: N818

@@ -1,4 +1,4 @@
-"""Rules for torch's other hot functions: elementwise arithmetic, matrices, shapes. All else is watched one level below."""
+"""Rules for torch's other hot functions: elementwise, matrices, shapes. All else is watched one level below."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _INPLACE_ARGUMENT = {
     F.hardsigmoid: 1,
     F.mish: 1,
 }
-_INPLACE_ARGUMENT |= {f: 3 for f in (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.hardtanh, F.threshold)}
+_INPLACE_ARGUMENT |= dict.fromkeys((F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.hardtanh, F.threshold), 3)
 
 _ELEMENTWISE = [
     *(
@@ -85,12 +85,12 @@ def _elementwise(tracer: Tracer, function: Any, args: Arguments, keywords: Keywo
 
 
 @rule(torch.relu_, Tensor.relu_, Tensor.sigmoid_, Tensor.tanh_, Tensor.clamp_)
-def _elementwise_inplace(tracer: Tracer, function: Any, args: Arguments, keywords: Keywords) -> Any:
+def _elementwise_inplace(tracer: Tracer, _: Any, args: Arguments, keywords: Keywords) -> Any:
     return PASS_ON if tracer.is_view(args[0]) or len(args) + len(keywords) > 3 else args[0]
 
 
 @rule(F.prelu)
-def _prelu(tracer: Tracer, function: Any, args: Arguments, keywords: Keywords) -> Any:
+def _prelu(tracer: Tracer, _: Any, args: Arguments, keywords: Keywords) -> Any:
     v = bind(("input", "weight"), args, keywords)
     x, weight = v["input"], v["weight"]
     if weight.numel() != 1 and x.dim() > 1 and weight.numel() != x.shape[1]:
@@ -106,7 +106,7 @@ def broadcast(a: Sequence[int], b: Sequence[int], name: str) -> Sequence[int]:
     if a == b:
         return a
     try:
-        return torch.broadcast_shapes(a, b)
+        shape: Sequence[int] = torch.broadcast_shapes(a, b)
     except RuntimeError:
         pairs = zip(reversed(a), reversed(b), strict=False)
         axis, (m, n) = next((i, pair) for i, pair in enumerate(pairs) if 1 not in pair and pair[0] != pair[1])
@@ -116,6 +116,7 @@ def broadcast(a: Sequence[int], b: Sequence[int], name: str) -> Sequence[int]:
             f"{tuple(a)} and {tuple(b)}",
             f"{{of}}inputs should agree along dimension {dim}, one has {m} and the other {n}",
         ) from None
+    return shape
 
 
 _ARITHMETIC = [
@@ -149,7 +150,7 @@ def _arithmetic(tracer: Tracer, function: Any, args: Arguments, keywords: Keywor
     Tensor.sub_,
     Tensor.div_,
 )
-def _arithmetic_inplace(tracer: Tracer, function: Any, args: Arguments, keywords: Keywords) -> Any:
+def _arithmetic_inplace(tracer: Tracer, function: Any, args: Arguments, _keywords: Keywords) -> Any:
     if len(args) != 2 or not tracer.is_ours(args[0]) or tracer.is_view(args[0]):
         return PASS_ON
     a, b = args
@@ -164,7 +165,7 @@ def _arithmetic_inplace(tracer: Tracer, function: Any, args: Arguments, keywords
 
 
 @rule(F.linear)
-def _linear(tracer: Tracer, function: Any, args: Arguments, keywords: Keywords) -> Any:
+def _linear(tracer: Tracer, _: Any, args: Arguments, keywords: Keywords) -> Any:
     v = bind(("input", "weight", "bias"), args, keywords)
     x, weight, bias = v["input"], v["weight"], v.get("bias")
     if tracer.state(weight) is not None or x.dim() == 0:
@@ -193,7 +194,7 @@ def product(a: State, b: State, a_ndim: int, b_ndim: int, ndim: int) -> State:
 
 
 @rule(torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm)
-def _matmul(tracer: Tracer, function: Any, args: Arguments, keywords: Keywords) -> Any:
+def _matmul(tracer: Tracer, _: Any, args: Arguments, keywords: Keywords) -> Any:
     if len(args) != 2 or keywords:
         return PASS_ON
     a, b = args
@@ -218,7 +219,7 @@ def attend(query: State, key: State, value: State, ndim: int) -> State:
 
 
 @rule(F.scaled_dot_product_attention)
-def _attention(tracer: Tracer, function: Any, args: Arguments, keywords: Keywords) -> Any:
+def _attention(tracer: Tracer, _: Any, args: Arguments, keywords: Keywords) -> Any:
     v = bind(("query", "key", "value", "attn_mask"), args[:4], keywords)
     q, k, value, mask = v["query"], v["key"], v["value"], v.get("attn_mask")
     if v.get("enable_gqa") or not q.dim() == k.dim() == value.dim():
@@ -234,7 +235,7 @@ def _attention(tracer: Tracer, function: Any, args: Arguments, keywords: Keyword
 
 
 @rule(F.softmax, torch.softmax, Tensor.softmax, F.log_softmax, torch.log_softmax)
-def _softmax(tracer: Tracer, function: Any, args: Arguments, keywords: Keywords) -> Any:
+def _softmax(tracer: Tracer, _: Any, args: Arguments, keywords: Keywords) -> Any:
     v = bind(("input", "dim"), args[:2], keywords)
     x, dim = v["input"], v.get("dim")
     if dim is None or v.get("dtype") is not None or not -x.dim() <= dim < x.dim():
@@ -248,7 +249,7 @@ def _softmax(tracer: Tracer, function: Any, args: Arguments, keywords: Keywords)
 
 
 @rule(torch.cat, torch.concat)
-def _cat(tracer: Tracer, function: Any, args: Arguments, keywords: Keywords) -> Any:
+def _cat(tracer: Tracer, _: Any, args: Arguments, keywords: Keywords) -> Any:
     v = bind(("tensors", "dim"), args, keywords)
     tensors = list(v["tensors"])
     head = tensors[0]
@@ -307,11 +308,12 @@ def _reshape_repair(x: Tensor, wanted: Sequence[int], name: str) -> str:
     batch = x.shape[0] if x.dim() else 1
     if len(wanted) == 2 and batch and x.dim() > 2:
         return f"{name} to {tuple(wanted)} should be to ({batch}, {x.numel() // batch})"
-    return f"{name} to {tuple(wanted)} does not hold the {x.numel()} elements of {tuple(x.shape)}; use -1 for the size that follows"
+    held = f"the {x.numel()} elements of {tuple(x.shape)}"
+    return f"{name} to {tuple(wanted)} does not hold {held}; use -1 for the size that follows"
 
 
 @rule(torch.flatten, Tensor.flatten)
-def _flatten(tracer: Tracer, function: Any, args: Arguments, keywords: Keywords) -> Any:
+def _flatten(tracer: Tracer, _: Any, args: Arguments, keywords: Keywords) -> Any:
     v = bind(("input", "start_dim", "end_dim"), args, keywords)
     x = v["input"]
     start, end = v.get("start_dim", 0), v.get("end_dim", -1)
@@ -324,10 +326,10 @@ def _flatten(tracer: Tracer, function: Any, args: Arguments, keywords: Keywords)
 
 
 @rule(torch.mean, Tensor.mean, torch.sum, Tensor.sum)
-def _mean(tracer: Tracer, function: Any, args: Arguments, keywords: Keywords) -> Any:
+def _mean(tracer: Tracer, _: Any, args: Arguments, keywords: Keywords) -> Any:
     v = bind(("input", "dim", "keepdim"), args, keywords)
     x, dim, keep = v["input"], v.get("dim"), v.get("keepdim", False)
-    dims = list(dim) if isinstance(dim, (tuple, list)) else [dim]
+    dims: list[Any] = list(dim) if isinstance(dim, (tuple, list)) else [dim]
     if v.get("dtype") is not None or not dims or not all(type(d) is int for d in dims) or not x.dtype.is_floating_point:
         return PASS_ON
     if not all(-x.dim() <= d < x.dim() for d in dims):

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from convlab.models._trace import states, table
 from convlab.models._trace.errors import Misfit
@@ -42,7 +41,7 @@ def _with_sizes(shape: Sequence[int], tables: Sequence[Table]) -> list[int]:
 def _conv(axes: int) -> Callable[..., Any]:
     names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 
-    def conv(tracer: Tracer, function: Any, args: Arguments, keywords: Keywords) -> Any:
+    def conv(tracer: Tracer, _: Any, args: Arguments, keywords: Keywords) -> Any:
         v = bind(names, args, keywords)
         x, weight, groups = v["input"], v["weight"], v.get("groups", 1)
         first = x.dim() - axes
@@ -84,7 +83,7 @@ def count_conv(tracer: Tracer, shape: Sequence[int], dim: int, weight: torch.Ten
 def _conv_transpose(axes: int) -> Callable[..., Any]:
     names = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
 
-    def conv_transpose(tracer: Tracer, function: Any, args: Arguments, keywords: Keywords) -> Any:
+    def conv_transpose(tracer: Tracer, _: Any, args: Arguments, keywords: Keywords) -> Any:
         v = bind(names, args, keywords)
         x, weight, groups = v["input"], v["weight"], v.get("groups", 1)
         first = x.dim() - axes
@@ -116,7 +115,7 @@ def _conv_transpose(axes: int) -> Callable[..., Any]:
 def _pool(axes: int, names: Sequence[str]) -> Callable[..., Any]:
     dilated = "dilation" in names
 
-    def pool(tracer: Tracer, function: Any, args: Arguments, keywords: Keywords) -> Any:
+    def pool(tracer: Tracer, _: Any, args: Arguments, keywords: Keywords) -> Any:
         v = bind(names, args, keywords)
         x = v["input"]
         if v.get("return_indices") or x.dim() - axes not in (1, 2):
@@ -147,7 +146,7 @@ def pool_adaptively(state: State, tables: Sequence[Table], ndim: int) -> State:
 
 
 def _adaptive(axes: int) -> Callable[..., Any]:
-    def adaptive_pool(tracer: Tracer, function: Any, args: Arguments, keywords: Keywords) -> Any:
+    def adaptive_pool(tracer: Tracer, _: Any, args: Arguments, keywords: Keywords) -> Any:
         v = bind(("input", "output_size", "return_indices"), args, keywords)
         x = v["input"]
         if v.get("return_indices"):
@@ -172,12 +171,14 @@ for _axes in (1, 2, 3):
 def _unpool(axes: int) -> Callable[..., Any]:
     names = ("input", "indices", "kernel_size", "stride", "padding", "output_size")
 
-    def max_unpool(tracer: Tracer, function: Any, args: Arguments, keywords: Keywords) -> Any:
+    def max_unpool(tracer: Tracer, _: Any, args: Arguments, keywords: Keywords) -> Any:
         """Undo a max pooling of the same arguments: a cell may get the value of any window that covers it."""
         v = bind(names, args, keywords)
         x, kernel = v["input"], v["kernel_size"]
         first = x.dim() - axes
-        usual = fitted(table.conv_transpose, x.shape[first:], kernel, v.get("stride") or kernel, v.get("padding", 0), 0, 1)
+        usual = fitted(
+            table.conv_transpose, x.shape[first:], kernel, v.get("stride") or kernel, v.get("padding", 0), 0, 1
+        )
         wanted = [int(n) for n in v.get("output_size") or [t.output_size for t in usual]][-axes:]
         tables = [table.stretched(t, n) for t, n in zip(usual, wanted, strict=True)]
         state = states.union((tracer.state(x), tracer.state(v["indices"])), x.dim())
@@ -211,7 +212,7 @@ def resample(
 
 
 @rule(F.interpolate)
-def _interpolate(tracer: Tracer, function: Any, args: Arguments, keywords: Keywords) -> Any:
+def _interpolate(tracer: Tracer, _: Any, args: Arguments, keywords: Keywords) -> Any:
     names = ("input", "size", "scale_factor", "mode", "align_corners", "recompute_scale_factor", "antialias")
     v = bind(names, args, keywords)
     x, size, scale = v["input"], v.get("size"), v.get("scale_factor")
@@ -244,7 +245,7 @@ def pad_with(state: State, shape: Sequence[int], padding: Sequence[int], mode: s
 
 
 @rule(F.pad)
-def _pad(tracer: Tracer, function: Any, args: Arguments, keywords: Keywords) -> Any:
+def _pad(tracer: Tracer, _: Any, args: Arguments, keywords: Keywords) -> Any:
     v = bind(("input", "pad", "mode", "value"), args, keywords)
     x = v["input"]
     state, shape = pad_with(tracer.state(x), x.shape, v["pad"], v.get("mode", "constant"))
@@ -274,7 +275,7 @@ def _check_features(x: torch.Tensor, *held: torch.Tensor | None, name: str) -> N
 
 
 @rule(F.batch_norm)
-def _batch_norm(tracer: Tracer, function: Any, args: Arguments, keywords: Keywords) -> Any:
+def _batch_norm(tracer: Tracer, _: Any, args: Arguments, keywords: Keywords) -> Any:
     v = bind(("input", "running_mean", "running_var", "weight", "bias"), args[:5], keywords)
     x, weight, bias = v["input"], v.get("weight"), v.get("bias")
     _check_features(x, v.get("running_mean"), weight, name="num_features")
@@ -287,7 +288,7 @@ def _batch_norm(tracer: Tracer, function: Any, args: Arguments, keywords: Keywor
 
 
 @rule(F.layer_norm)
-def _layer_norm(tracer: Tracer, function: Any, args: Arguments, keywords: Keywords) -> Any:
+def _layer_norm(tracer: Tracer, _: Any, args: Arguments, keywords: Keywords) -> Any:
     v = bind(("input", "normalized_shape", "weight", "bias"), args[:4], keywords)
     x, expected = v["input"], tuple(v["normalized_shape"])
     got = tuple(x.shape[x.dim() - len(expected) :])
@@ -300,7 +301,7 @@ def _layer_norm(tracer: Tracer, function: Any, args: Arguments, keywords: Keywor
 
 
 @rule(F.group_norm)
-def _group_norm(tracer: Tracer, function: Any, args: Arguments, keywords: Keywords) -> Any:
+def _group_norm(tracer: Tracer, _: Any, args: Arguments, keywords: Keywords) -> Any:
     v = bind(("input", "num_groups", "weight", "bias"), args[:4], keywords)
     x = v["input"]
     _check_features(x, v.get("weight"), name="num_channels")
@@ -315,7 +316,7 @@ def _group_norm(tracer: Tracer, function: Any, args: Arguments, keywords: Keywor
 
 
 @rule(F.instance_norm)
-def _instance_norm(tracer: Tracer, function: Any, args: Arguments, keywords: Keywords) -> Any:
+def _instance_norm(tracer: Tracer, _: Any, args: Arguments, keywords: Keywords) -> Any:
     v = bind(("input", "running_mean", "running_var", "weight", "bias", "use_input_stats"), args[:6], keywords)
     x = v["input"]
     _check_features(x, v.get("running_mean"), v.get("weight"), name="num_features")

@@ -46,8 +46,8 @@ def read_inputs(model: nn.Module, input_size: object, input_data: object) -> Inp
     if (input_size is None) == (input_data is None):
         if input_size is None:
             raise ValueError(
-                f"{type(model).__name__} needs an input size, batch dimension included; input_size=(1, 3, 224, 224) would work for "
-                "one RGB image"
+                f"{type(model).__name__} needs an input size, batch dimension included; "
+                "input_size=(1, 3, 224, 224) would work for one RGB image"
             )
         raise ValueError("give input_size or input_data, not both; input_size=(1, 3, 224, 224) would work")
     given = _sized(input_size, _dtype_of(model)) if input_data is None else input_data
@@ -75,18 +75,20 @@ def _sized(size: object, dtype: torch.dtype) -> Any:
             return tuple(parts)
         return torch.empty(tuple(_extent(part, size) for part in size), dtype=dtype, device=META)
     raise TypeError(
-        f"input_size must be a tuple of whole numbers, batch dimension included, got {size!r}; (1, 3, 224, 224) would work"
+        f"input_size must be a tuple of whole numbers, batch included, got {size!r}; (1, 3, 224, 224) would work"
     )
 
 
 def _extent(value: Any, size: object) -> int:
     if isinstance(value, (bool, str, float)) or not hasattr(value, "__index__"):
-        raise TypeError(
-            f"input_size must hold whole numbers, got {value!r} in {size!r}; (1, 3, 224, 224) would work"
-        )
+        raise TypeError(f"input_size must hold whole numbers, got {value!r} in {size!r}; (1, 3, 224, 224) would work")
     extent = int(value)
     if extent < 1:
-        works = tuple(n if isinstance(n, int) and n > 0 else 1 for n in size) if isinstance(size, Sequence) else (1, 3, 224, 224)
+        works = (
+            tuple(n if isinstance(n, int) and n > 0 else 1 for n in size)
+            if isinstance(size, Sequence)
+            else (1, 3, 224, 224)
+        )
         raise ValueError(f"input_size must hold numbers of at least 1, got {value!r} in {size!r}; {works} would work")
     return extent
 
@@ -180,5 +182,3 @@ def with_values(inputs: Inputs, device: torch.device) -> Inputs:
         else:
             made[name] = torch.zeros(tensor.shape, dtype=tensor.dtype, device=device)
     return replaced(inputs, made)
-
-

@@ -30,6 +30,8 @@ def initialised(tracer: Tracer, module: nn.Module, args: tuple[Any, ...], keywor
 
 def _without_storage(tensor: torch.Tensor) -> torch.Tensor:
     if is_lazy(tensor):
-        return type(tensor)(tensor.requires_grad, device="meta", dtype=tensor.data.dtype)
+        lazy: Any = type(tensor)
+        bare: torch.Tensor = lazy(tensor.requires_grad, device="meta", dtype=tensor.data.dtype)
+        return bare
     bare = torch.empty_like(tensor, device="meta")
     return nn.Parameter(bare, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else bare

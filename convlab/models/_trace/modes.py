@@ -10,26 +10,108 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from convlab.models._trace import functions, functions_spatial, operators_shape, operators_spatial, states  # noqa: F401
+from convlab.models._trace import functions, functions_spatial, operators_shape, operators_spatial, states
 from convlab.models._trace.operator import OPERATORS, Operator
 from convlab.models._trace.recorder import record_function
 from convlab.models._trace.registry import FUNCTIONS, PASS_ON
 from convlab.models._trace.states import State
 from convlab.models._trace.tracer import META, Tag, Tracer, View, put_tag, tag_of, tensors_in
 
+RULE_BOOKS = (functions, functions_spatial, operators_shape, operators_spatial)  # importing them registers their rules
+
 _FACTORIES = frozenset(
-    "empty zeros ones full arange linspace logspace rand randn eye empty_strided scalar_tensor new_empty new_zeros new_ones "
-    "new_full new_empty_strided zeros_like ones_like full_like empty_like rand_like randn_like randint_like randperm randint "
-    "tensor hann_window hamming_window tril_indices triu_indices complex".split()
+    [
+        "empty",
+        "zeros",
+        "ones",
+        "full",
+        "arange",
+        "linspace",
+        "logspace",
+        "rand",
+        "randn",
+        "eye",
+        "empty_strided",
+        "scalar_tensor",
+        "new_empty",
+        "new_zeros",
+        "new_ones",
+        "new_full",
+        "new_empty_strided",
+        "zeros_like",
+        "ones_like",
+        "full_like",
+        "empty_like",
+        "rand_like",
+        "randn_like",
+        "randint_like",
+        "randperm",
+        "randint",
+        "tensor",
+        "hann_window",
+        "hamming_window",
+        "tril_indices",
+        "triu_indices",
+        "complex",
+    ]
 )
 _MOVES = frozenset(
-    "as_strided narrow diagonal movedim unfold tril triu rot90 pixel_shuffle pixel_unshuffle channel_shuffle view_copy "
-    "native_channel_shuffle squeeze_ unsqueeze_ transpose_ t_ swapdims moveaxis diag_embed repeat_interleave tile "
-    "unfold_copy permute_copy expand_copy take select_copy slice_copy".split()
+    [
+        "as_strided",
+        "narrow",
+        "diagonal",
+        "movedim",
+        "unfold",
+        "tril",
+        "triu",
+        "rot90",
+        "pixel_shuffle",
+        "pixel_unshuffle",
+        "channel_shuffle",
+        "view_copy",
+        "native_channel_shuffle",
+        "squeeze_",
+        "unsqueeze_",
+        "transpose_",
+        "t_",
+        "swapdims",
+        "moveaxis",
+        "diag_embed",
+        "repeat_interleave",
+        "tile",
+        "unfold_copy",
+        "permute_copy",
+        "expand_copy",
+        "take",
+        "select_copy",
+        "slice_copy",
+    ]
 )
 _ELEMENTWISE = frozenset(
-    "where masked_fill dropout native_dropout feature_dropout alpha_dropout feature_alpha_dropout lerp rrelu_with_noise rrelu "
-    "prelu _prelu_kernel gelu addcmul addcdiv copy bernoulli normal polar complex clamp hardtanh".split()
+    [
+        "where",
+        "masked_fill",
+        "dropout",
+        "native_dropout",
+        "feature_dropout",
+        "alpha_dropout",
+        "feature_alpha_dropout",
+        "lerp",
+        "rrelu_with_noise",
+        "rrelu",
+        "prelu",
+        "_prelu_kernel",
+        "gelu",
+        "addcmul",
+        "addcdiv",
+        "copy",
+        "bernoulli",
+        "normal",
+        "polar",
+        "complex",
+        "clamp",
+        "hardtanh",
+    ]
 )
 _ESCAPES = frozenset(("_local_scalar_dense", "item", "is_nonzero", "equal"))
 
@@ -38,14 +120,14 @@ class OperatorMode(TorchDispatchMode):
     """Watch every operator: run it on tensors without storage (or for real), and its rule on the states."""
 
     def __init__(self, tracer: Tracer) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.tracer = tracer
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         op = Operator(self.tracer, func, args, kwargs or {})
-        depends = any([self.tracer.state(tensor) is not None for tensor in op.tensors])
+        depends = any(self.tracer.state(tensor) is not None for tensor in op.tensors)
         if not depends:
             return self._constant(op)
         if _writes_in_place(op):
@@ -80,7 +162,7 @@ class OperatorMode(TorchDispatchMode):
     # --- constants --------------------------------------------------------------------------------------------
 
     def _constant(self, op: Operator) -> Any:
-        """Run what depends on no input: index arithmetic for real, so that its values survive; weights without storage."""
+        """Run what depends on no input: indices for real, so that their values survive; weights without storage."""
         if op.function._schema.is_mutable and any(not self.tracer.is_ours(tensor) for tensor in _targets(op)):
             return _targets(op)[0]  # a statistic of the user's model: it stays as it is
         if self.tracer.is_real:
@@ -128,7 +210,7 @@ class OperatorMode(TorchDispatchMode):
         target = _targets(op)[0]
         if not self.tracer.is_ours(target):
             if target.device.type != "meta":
-                self.tracer.note("the forward writes to a tensor that it keeps; the trace leaves that tensor as it was")
+                self.tracer.note("the forward writes to a tensor that it keeps, which the trace leaves as it was")
             return target
         self._run(op)
         ndim = target.dim()
@@ -219,16 +301,40 @@ def _targets(op: Operator) -> list[torch.Tensor]:
     return [
         value
         for argument in schema.arguments
-        if argument.alias_info is not None and argument.alias_info.is_write and isinstance(value := op[argument.name], torch.Tensor)
+        if argument.alias_info is not None
+        and argument.alias_info.is_write
+        and isinstance(value := op[argument.name], torch.Tensor)
     ]
 
 
 # Attributes and questions which make no tensor: not worth watching.
 _QUESTIONS = frozenset(
-    "size dim is_contiguous numel stride is_floating_point __len__ ndimension get_device element_size is_complex storage_offset "
-    "is_grad_enabled _assert is_scripting is_tracing __repr__ __format__ __hash__ is_same_size".split()
+    [
+        "size",
+        "dim",
+        "is_contiguous",
+        "numel",
+        "stride",
+        "is_floating_point",
+        "__len__",
+        "ndimension",
+        "get_device",
+        "element_size",
+        "is_complex",
+        "storage_offset",
+        "is_grad_enabled",
+        "_assert",
+        "is_scripting",
+        "is_tracing",
+        "__repr__",
+        "__format__",
+        "__hash__",
+        "is_same_size",
+    ]
 )
-_VALUES = frozenset(("numpy", "tolist", "__array__", "__bool__", "__int__", "__float__", "__index__", "item", "__contains__"))
+_VALUES = frozenset(
+    ("numpy", "tolist", "__array__", "__bool__", "__int__", "__float__", "__index__", "item", "__contains__")
+)
 
 
 class FunctionMode(TorchFunctionMode):
@@ -284,5 +390,3 @@ def _on_activations(args: tuple[Any, ...], keywords: dict[str, Any]) -> bool:
                 if isinstance(item, torch.Tensor) and tag_of(item) is not None:
                     return True
     return False
-
-

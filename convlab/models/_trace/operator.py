@@ -48,7 +48,8 @@ class Operator:
     @property
     def made(self) -> torch.Tensor:
         """The first tensor that came out."""
-        return self.output[0] if isinstance(self.output, (tuple, list)) else self.output
+        made: torch.Tensor = self.output[0] if isinstance(self.output, (tuple, list)) else self.output
+        return made
 
 
 Result: TypeAlias = "State | list[State]"

@@ -20,7 +20,9 @@ aten = torch.ops.aten
 def _cat(op: Operator) -> State:
     tensors = op.args[0]
     ndim = op.made.dim()
-    return states.concatenate(list(map(op.tracer.state, tensors)), [t.shape for t in tensors], (op["dim"] or 0) % ndim, ndim)
+    return states.concatenate(
+        list(map(op.tracer.state, tensors)), [t.shape for t in tensors], (op["dim"] or 0) % ndim, ndim
+    )
 
 
 @operators("stack")
@@ -78,7 +80,10 @@ def _flip(op: Operator) -> State:
 
 
 def _picked(dim: int, index: int) -> Callable[[IntArray], IntArray]:
-    return lambda a: a.take(0 if a.shape[dim] == 1 else index, dim)
+    def pick(array: IntArray) -> IntArray:
+        return np.asarray(array.take(0 if array.shape[dim] == 1 else index, dim))
+
+    return pick
 
 
 @operators("select")
@@ -98,12 +103,16 @@ def _unsqueeze(op: Operator) -> State:
     return states.rearrange(op.state, lambda a: np.expand_dims(a, dim))
 
 
-@operators("squeeze", "reshape_as", "view_as", "view", "_unsafe_view", "reshape", "flatten", "unflatten", "_reshape_copy")
+@operators(
+    "squeeze", "reshape_as", "view_as", "view", "_unsafe_view", "reshape", "flatten", "unflatten", "_reshape_copy"
+)
 def _reshape(op: Operator) -> State:
     return states.reshape(op.state, op.x.shape, op.made.shape)
 
 
-@operators("clone", "detach", "alias", "_to_copy", "to", "contiguous", "lift_fresh", "type_as", "real", "view_as_real_copy")
+@operators(
+    "clone", "detach", "alias", "_to_copy", "to", "contiguous", "lift_fresh", "type_as", "real", "view_as_real_copy"
+)
 def _same(op: Operator) -> State:
     return op.state
 
@@ -113,7 +122,9 @@ def _expand(op: Operator) -> State:
     return states.union((op.state,), op.made.dim())
 
 
-@operators("split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes", "chunk", "unsafe_chunk", "tensor_split")
+@operators(
+    "split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes", "chunk", "unsafe_chunk", "tensor_split"
+)
 def _split(op: Operator) -> list[State]:
     dim = (op["dim"] or 0) % op.x.dim()
     pieces = states.shifts(part.shape[dim] for part in op.output)
@@ -212,7 +223,18 @@ def _embedding(op: Operator) -> State:
 
 @operators(
     *("sum", "mean", "amax", "amin", "max", "min", "prod", "var", "std", "var_mean", "std_mean", "norm", "aminmax"),
-    *("linalg_vector_norm", "logsumexp", "median", "nanmean", "any", "all", "argmax", "argmin", "count_nonzero", "nansum"),
+    *(
+        "linalg_vector_norm",
+        "logsumexp",
+        "median",
+        "nanmean",
+        "any",
+        "all",
+        "argmax",
+        "argmin",
+        "count_nonzero",
+        "nansum",
+    ),
 )
 def _reduce(op: Operator) -> State:
     ndim = op.x.dim()

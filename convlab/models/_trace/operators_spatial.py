@@ -35,7 +35,9 @@ def _convolution(op: Operator) -> State:
         tables = fitted(table.conv_transpose, x.shape[first:], tuple(weight.shape[2:]), *more)
     else:
         channels = weight.shape[0]
-        tables = fitted(table.conv, x.shape[first:], tuple(weight.shape[2:]), op["stride"], op["padding"], op["dilation"])
+        tables = fitted(
+            table.conv, x.shape[first:], tuple(weight.shape[2:]), op["stride"], op["padding"], op["dilation"]
+        )
     counted = x if op["transposed"] else op.made
     bias = op["bias"]
     per_position = weight.numel() + (bias.numel() if bias is not None and not op["transposed"] else 0)
@@ -55,8 +57,7 @@ def _pool(axes: int, *, is_max: bool) -> OperatorRule:
         else:
             more = (op["kernel_size"], stride, op["padding"], op["ceil_mode"])
             tables = fitted(table.avg_pool, op.x.shape[op.x.dim() - axes :], *more)
-        state = read_spatial(op.state, op.x.dim(), tables)
-        return state
+        return read_spatial(op.state, op.x.dim(), tables)
 
     return pool
 
@@ -253,9 +254,7 @@ def _folded(axis: Axis, op: Operator) -> Axis:
 def _fold_array(array: IntArray, op: Operator, nothing: int, closer: Any) -> IntArray:
     names = ("output_size", "kernel_size", "dilation", "padding", "stride")
     size, kernel, dilation, padding, stride = (op[name] for name in names)
-    rows, columns = (
-        (size[i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in (0, 1)
-    )
+    rows, columns = ((size[i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in (0, 1))
     wide = np.broadcast_to(array, tuple(op.x.shape))
     lead = wide.shape[:-2]
     channels = wide.shape[-2] // (kernel[0] * kernel[1])

@@ -23,8 +23,9 @@ from convlab.models._trace.tracer import Call
 class Record:
     """One call of a module or function, and what its output sees of the input.
 
-    Sizes include the batch; ``mult_adds`` counts as torchinfo does (weights and biases once for each position), matrix
-    products of attention included; ``memory`` is the bytes of the output; ``call`` counts the calls of the same path.
+    Sizes include the batch; ``mult_adds`` counts as torchinfo does (weights and biases once for each position),
+    matrix products of attention included; ``memory`` is the bytes of the output; ``call`` counts the calls of the
+    same path.
     """
 
     path: str
@@ -46,7 +47,9 @@ class Record:
     @cached_property
     def receptive_fields(self) -> dict[str, ReceptiveField]:
         """What a unit sees of each input, by the input's name; an input that it does not depend on is left out."""
-        return {name: self._described(self._parts(name)) for name in self._inputs if any(a for a, _ in self._parts(name))}
+        return {
+            name: self._described(self._parts(name)) for name in self._inputs if any(a for a, _ in self._parts(name))
+        }
 
     @property
     def receptive_field(self) -> ReceptiveField | None:
@@ -61,7 +64,7 @@ class Record:
         state = self._state or (None,) * len(self._axes)
         return [(axis, size) for axis, (owner, _, size) in zip(state, self._axes, strict=True) if owner == name]
 
-    def fields(self, input: str | None = None) -> list[tuple[IntArray, IntArray]]:  # noqa: A002  (as in `field`)
+    def fields(self, input: str | None = None) -> list[tuple[IntArray, IntArray]]:
         """Return first and last pixel for each element of the output, for each spatial axis of the input.
 
         The arrays have the output's dimensions, with extent 1 along those where nothing varies; first > last where an
@@ -79,9 +82,9 @@ class Record:
     def _described(self, parts: Sequence[tuple[Axis | None, int]]) -> ReceptiveField:
         maps: list[IntervalMap | None] = []
         extents, reach = [], []
-        for i, (axis, _) in enumerate(parts):
-            axis = _attached(axis, [other for j, (other, _) in enumerate(parts) if j != i])
-            maps.append(axis and (axis.line or (axis.local if axis.is_global else None)))
+        for i, (own, _) in enumerate(parts):
+            axis = _attached(own, [other for j, (other, _) in enumerate(parts) if j != i])
+            maps.append(None if axis is None else axis.line or (axis.local if axis.is_global else None))
             extents.append(0 if axis is None else int(max(0, (axis.hi - axis.lo).max() + 1)))
             reach.append(self._reach(axis))
         return describe(maps, extents, reach)
@@ -95,7 +98,7 @@ class Record:
 
     @property
     def spatial_dims(self) -> tuple[int, ...]:
-        """Dimensions of the output along which units lie: behind batch and channels, unless they were moved elsewhere."""
+        """Dimensions of the output along which units lie: behind batch and channels, unless they were moved."""
         ndim = len(self.output_size)
         usual = tuple(spatial_dims(ndim)) if ndim > 2 else ()
         lines = [axis for axis in self._state or () if axis is not None and axis.line is not None]
@@ -106,12 +109,12 @@ class Record:
             return tuple(sorted({axis.line_dim for axis in lines} | (spread - {0})))
         return tuple(sorted(spread - {0})) if not spread & set(usual) else usual
 
-    def field(self, unit: Sequence[int] | int, input: str | None = None) -> Box:  # noqa: A002  (torch's own name)
+    def field(self, unit: Sequence[int] | int, input: str | None = None) -> Box:
         """Return the exact box of input pixels that one unit depends on, borders considered.
 
-        ``unit`` holds the unit's spatial indices, one for each of `spatial_dims`; with the channel in front (or batch and
-        channel) the box is that of this element alone, else that of all channels together. ``input`` names one of several
-        inputs. Raises ``IndexError`` for an index out of range.
+        ``unit`` holds the unit's spatial indices, one for each of `spatial_dims`; with the channel in front (or batch
+        and channel) the box is that of this element alone, else that of all channels together. ``input`` names one of
+        several inputs. Raises ``IndexError`` for an index out of range.
 
         >>> import torch
         >>> from convlab.models.trace import trace
@@ -140,7 +143,8 @@ class Record:
         dims = by_count.get(len(indices))
         if dims is None:
             raise IndexError(
-                f"unit {unit!r} has {len(indices)} indices, {self.path or 'the output'} of size {self.output_size} takes "
+                f"unit {unit!r} has {len(indices)} indices, "
+                f"{self.path or 'the output'} of size {self.output_size} takes "
                 f"{len(spatial)}, one for each of dimensions {spatial}"
             )
         chosen = {}
@@ -150,7 +154,8 @@ class Record:
                 raise TypeError(f"unit {unit!r} must hold whole numbers; {(0,) * len(dims)} would work")
             if not 0 <= whole(value) < size:
                 raise IndexError(
-                    f"unit {unit!r} lies outside of {self.path or 'the output'}: dimension {dim} has {size} units, 0 to {size - 1}"
+                    f"unit {unit!r} lies outside of {self.path or 'the output'}: "
+                    f"dimension {dim} has {size} units, 0 to {size - 1}"
                 )
             chosen[dim] = whole(value)
         return chosen
@@ -158,7 +163,8 @@ class Record:
 
 def _interval(axis: Axis, chosen: dict[int, int], size: int) -> tuple[int, int]:
     where: tuple[Any, ...] = tuple(
-        slice(None) if dim not in chosen else (0 if extent == 1 else chosen[dim]) for dim, extent in enumerate(axis.lo.shape)
+        slice(None) if dim not in chosen else (0 if extent == 1 else chosen[dim])
+        for dim, extent in enumerate(axis.lo.shape)
     )
     first, last = int(np.min(axis.lo[where])), int(np.max(axis.hi[where]))
     return (max(first, 0), min(last, size - 1)) if first <= last else (0, -1)

@@ -1,4 +1,4 @@
-"""What is written down while a model runs: a call of each leaf module and function, and of each container around them."""
+"""What is written down while a model runs: each call of a leaf module or function, and of the containers around."""
 
 from __future__ import annotations
 
@@ -14,10 +14,44 @@ from convlab.models._trace.tracer import META, Call, Tag, Tracer, View, put_tag,
 
 # Functions that change neither shape nor dependence, only where or how a tensor is kept.
 _UNTOLD = frozenset(
-    "contiguous detach clone to float half double bfloat16 type type_as requires_grad_ cpu cuda alias item numpy tolist "
-    "bool_ data retain_grad register_hook new_zeros new_ones new_empty new_full new_tensor as_subclass".split()
+    [
+        "contiguous",
+        "detach",
+        "clone",
+        "to",
+        "float",
+        "half",
+        "double",
+        "bfloat16",
+        "type",
+        "type_as",
+        "requires_grad_",
+        "cpu",
+        "cuda",
+        "alias",
+        "item",
+        "numpy",
+        "tolist",
+        "bool_",
+        "data",
+        "retain_grad",
+        "register_hook",
+        "new_zeros",
+        "new_ones",
+        "new_empty",
+        "new_full",
+        "new_tensor",
+        "as_subclass",
+    ]
 )
-_SPOKEN = {"truediv": "div", "rtruediv": "div", "itruediv": "div", "true_divide": "div", "multiply": "mul", "concat": "cat"}
+_SPOKEN = {
+    "truediv": "div",
+    "rtruediv": "div",
+    "itruediv": "div",
+    "true_divide": "div",
+    "multiply": "mul",
+    "concat": "cat",
+}
 _SPOKEN |= {f"{side}{name}": name for side in "ri" for name in ("add", "sub", "mul", "matmul", "pow", "floordiv")}
 
 
@@ -59,11 +93,11 @@ def call_module(
     call = Call(_path_of(tracer, module), kind_of(module), len(tracer.stack), leaf, run)
     given = list(tensors_in((args, keywords)))
     call.input_sizes = [tuple(tensor.shape) for tensor in given]
-    call.sources = sources_of(tracer, given)
+    call.sources = sources_of(given)
     tracer.stack.append(call)
     tracer.leaf_depth += leaf
     if not leaf:
-        tracer.modules.append(call)
+        tracer.add(call)
     try:
         output = original(run, *args, **keywords)
     except BaseException:
@@ -100,7 +134,7 @@ def _hide_inside(tracer: Tracer, given: list[torch.Tensor], output: Any) -> None
 
 
 def _renamed(output: Any, given: list[torch.Tensor], module: nn.Module) -> Any:
-    """Give a module that returns its very input a tensor of its own, so that later readers of the input keep their source."""
+    """Give a module that returns its input a tensor of its own, so that other readers of it keep their source."""
     if not isinstance(output, torch.Tensor) or getattr(module, "inplace", False):
         return output
     if not any(output is tensor for tensor in given) or tag_of(output) is None:
@@ -108,7 +142,7 @@ def _renamed(output: Any, given: list[torch.Tensor], module: nn.Module) -> Any:
     with torch._C.DisableTorchFunction():
         alias = torch.empty_strided(output.size(), output.stride(), dtype=output.dtype, device=META)
     tag = tag_of(output)
-    put_tag(alias, Tag(tag and tag.state, View(output, torch.ops.aten.alias.default, (), {})))
+    put_tag(alias, Tag(tag.state if tag else None, View(output, torch.ops.aten.alias.default, (), {})))
     return alias
 
 
@@ -118,14 +152,14 @@ def _finish(tracer: Tracer, call: Call, output: Any) -> None:
         tracer.stack[-1].mult_adds += call.mult_adds
     if not call.is_leaf:
         for i, tensor in enumerate(outputs):
-            part = call if i == 0 else _beside(call, i, tracer.modules)
+            part = call if i == 0 else _beside(tracer, call, i)
             part.set_output(tensor, tracer.state(tensor))
-            part.sources = sources_of(tracer, [tensor])
+            part.sources = sources_of([tensor])
             part.decided_by_data = tracer.decided_by_data
         return
-    tracer.calls.append(call)
+    tracer.add(call)
     for i, tensor in enumerate(outputs):
-        part = call if i == 0 else _beside(call, i, tracer.calls)
+        part = call if i == 0 else _beside(tracer, call, i)
         part.set_output(tensor, tracer.state(tensor))
         part.decided_by_data = tracer.decided_by_data
         tag = tag_of(tensor)
@@ -133,15 +167,15 @@ def _finish(tracer: Tracer, call: Call, output: Any) -> None:
             tag.sources = (len(tracer.calls) - 1,)
 
 
-def _beside(call: Call, index: int, calls: list[Call]) -> Call:
+def _beside(tracer: Tracer, call: Call, index: int) -> Call:
     """Return the row of a further tensor that came out of the same call."""
     beside = Call(f"{call.path}[{index}]", call.kind, call.depth, call.is_leaf, None)
     beside.input_sizes, beside.sources = call.input_sizes, call.sources
-    calls.append(beside)
+    tracer.add(beside)
     return beside
 
 
-def sources_of(tracer: Tracer, tensors: list[torch.Tensor]) -> tuple[int, ...]:
+def sources_of(tensors: list[torch.Tensor]) -> tuple[int, ...]:
     """Return the calls that made these tensors."""
     found: set[int] = set()
     for tensor in tensors:
@@ -159,7 +193,7 @@ def record_function(tracer: Tracer, name: str, args: tuple[Any, ...], keywords: 
     if not made or all(tracer.state(tensor) is None for tensor in made):
         return
     given = list(tensors_in((args, keywords)))
-    sources = sources_of(tracer, given)
+    sources = sources_of(given)
     parent = tracer.stack[-1]
     if name not in _UNTOLD:
         kind = spoken(name)
@@ -169,9 +203,9 @@ def record_function(tracer: Tracer, name: str, args: tuple[Any, ...], keywords: 
         call.sources = sources
         call.used = tuple(tensor for tensor in given if isinstance(tensor, nn.Parameter))
         call.mult_adds, tracer.pending = tracer.pending, 0
-        tracer.calls.append(call)
+        tracer.add(call)
         for i, tensor in enumerate(made):
-            part = call if i == 0 else _beside(call, i, tracer.calls)
+            part = call if i == 0 else _beside(tracer, call, i)
             part.set_output(tensor, tracer.state(tensor))
             part.decided_by_data = tracer.decided_by_data
             tag = tag_of(tensor)

@@ -14,7 +14,7 @@ FUNCTIONS: dict[Any, FunctionRule] = {}
 
 
 def rule(*functions: Any) -> Callable[[FunctionRule], FunctionRule]:
-    """Register the rule of torch functions: ``rule(tracer, function, args, keywords)`` returns the result or `PASS_ON`."""
+    """Register a rule: ``rule(tracer, function, args, keywords)`` returns what the function would, or `PASS_ON`."""
 
     def register(function_rule: FunctionRule) -> FunctionRule:
         for function in functions:

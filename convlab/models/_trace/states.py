@@ -1,7 +1,7 @@
 """How one tensor depends on every tracked axis of every input, and what operations do to that.
 
-A state holds one `Axis` for each tracked axis of the inputs, in a fixed order, ``None`` where the tensor does not depend on it.
-The state of a constant is ``None``. Dimensions are those of the tensor.
+A state holds one `Axis` for each tracked axis of the inputs, in a fixed order, ``None`` where the tensor does not
+depend on it. The state of a constant is ``None``. Dimensions are those of the tensor.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ def read(state: State, tables: Iterable[tuple[int, Table]], ndim: int) -> State:
     if state is None:
         return None
     tables = list(tables)
-    axes = []
-    for axis in state:
-        if axis is not None:
-            for dim, table in tables:
-                axis = through(axis, dim, table, ndim)
-        axes.append(axis)
-    return tuple(axes)
+    return tuple(axis and _through_all(axis, tables, ndim) for axis in state)
+
+
+def _through_all(axis: Axis, tables: list[tuple[int, Table]], ndim: int) -> Axis:
+    for dim, table in tables:
+        axis = through(axis, dim, table, ndim)
+    return axis
 
 
 def reduce(state: State, dims: Iterable[int], ndim: int, keepdim: bool = True) -> State:
@@ -98,7 +98,7 @@ def _mix_groups(axis: Axis, dim: int, groups: int, in_channels: int, out_channel
 
 
 def without_lines_across(state: State, other: State, ndim: int) -> State:
-    """Drop lines that run along another dimension than those of ``other``, as of keys against queries: they mix the axis."""
+    """Drop lines that run along another dimension than ``other``'s, as keys do against queries: they mix the axis."""
     if state is None or other is None:
         return state
     return tuple(
@@ -226,7 +226,9 @@ def concatenate(states: Sequence[State], shapes: Sequence[Shape], dim: int, ndim
     if not known:
         return None
     return tuple(
-        _concatenated([state and state[i] for state, _ in pairs], [shape[dim] for _, shape in pairs], dim, ndim)
+        _concatenated(
+            [None if state is None else state[i] for state, _ in pairs], [shape[dim] for _, shape in pairs], dim, ndim
+        )
         for i in range(len(known[0]))
     )
 
@@ -293,7 +295,9 @@ def _shared_line(axes: Sequence[Axis | None], counts: list[int], dim: int) -> Ax
 def _concatenated_places(axes: Sequence[Axis | None], counts: list[int], dim: int) -> IntArray:
     """Return which unit each element is, -1 for elements that are none: a class token in front of patches."""
     places = [None if axis is None or axis.line is None else axis.place for axis in axes]
-    shape = np.broadcast_shapes(*([1 if d == dim else n for d, n in enumerate(p.shape)] for p in places if p is not None))
+    shape = np.broadcast_shapes(
+        *([1 if d == dim else n for d, n in enumerate(p.shape)] for p in places if p is not None)
+    )
     parts = []
     for place, count in zip(places, counts, strict=True):
         part = (*shape[:dim], count, *shape[dim + 1 :])
@@ -333,8 +337,8 @@ def _written_into(base: Axis | None, shape: Shape, written: Axis | None, view: V
     like = written or base
     if like is None:
         return None
-    lo = _overwritten(base and base.lo, shape, written and written.lo, view, NONE)
-    hi = _overwritten(base and base.hi, shape, written and written.hi, view, -NONE)
+    lo = _overwritten(base.lo if base else None, shape, written.lo if written else None, view, NONE)
+    hi = _overwritten(base.hi if base else None, shape, written.hi if written else None, view, -NONE)
     lo, hi, _ = spread(lo, hi, -1)
     dim = varying_dim(lo.shape)
     is_global = any(axis is not None and axis.is_global for axis in (base, written))
@@ -366,7 +370,7 @@ def _with_written_line(axis: Axis, base: Axis | None, shape: Shape, written: Axi
         line = line.union(lines[1]) if lines[1] is not None else None
     if line is None:
         return axis
-    place = _overwritten(base and base.place, shape, written and written.place, view, -1)
+    place = _overwritten(base.place if base else None, shape, written.place if written else None, view, -1)
     touched = _overwritten(np.zeros([1] * len(shape), np.int32), shape, np.ones((), np.int32), view, 0)
     for dim, size in enumerate(shape):
         if size != line.units or not (touched == touched.take([0], dim)).all():

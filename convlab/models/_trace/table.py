@@ -20,8 +20,8 @@ NONE = 1 << 30  # "no pixel": lo = NONE, hi = -NONE
 class Table:
     """Which input indices each output index reads along one dimension.
 
-    ``index`` has a row for each output, with ``input_size`` standing for "nothing is read here"; ``first`` and ``last`` are
-    the smallest and largest entry of a row.
+    ``index`` has a row for each output, with ``input_size`` standing for "nothing is read here"; ``first`` and
+    ``last`` are the smallest and largest entry of a row.
     """
 
     __slots__ = (

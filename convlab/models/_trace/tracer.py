@@ -89,6 +89,7 @@ class Call:
         "kind",
         "module",
         "mult_adds",
+        "order",
         "output_size",
         "path",
         "sources",
@@ -98,6 +99,7 @@ class Call:
 
     def __init__(self, path: str, kind: str, depth: int, is_leaf: bool, module: nn.Module | None) -> None:
         self.path, self.kind, self.depth, self.is_leaf, self.module = path, kind, depth, is_leaf, module
+        self.order = 0
         self.input_sizes: list[tuple[int, ...]] = []
         self.output_size: tuple[int, ...] = ()
         self.itemsize = 0
@@ -154,11 +156,12 @@ class Tracer:
             return None
         if not self.watch_all:
             raise Leak
-        self.note("a tensor came out of code that the trace cannot see into; it counts as depending on the whole input")
-        ndim = tensor.dim()
-        state = states.depends_on_all(
-            states.union((states.depends_on_all(s, ndim) for s in self.input_states), ndim), ndim
+        self.note(
+            "a tensor came out of code that the trace cannot see into; it counts as depending on all of the input"
         )
+        ndim = tensor.dim()
+        parts = (states.depends_on_all(state, ndim) for state in self.input_states)
+        state = states.depends_on_all(states.union(parts, ndim), ndim)
         put_tag(tensor, Tag(state))
         return state
 
@@ -178,7 +181,7 @@ class Tracer:
         return made
 
     def write(self, tensor: torch.Tensor, state: State) -> None:
-        """Note an in-place write: all of ``tensor`` now has ``state``, and so has the part of its base that it views."""
+        """Note an in-place write: all of ``tensor`` has ``state`` now, and the part of its base that it views too."""
         tag = tag_of(tensor)
         if tag is None:
             put_tag(tensor, Tag(state))
@@ -213,8 +216,8 @@ class Tracer:
         self.decided_by_data = True
         where = f" in {self.path}" if self.path else ""
         self.note(
-            f"the forward asks for the value of an activation ({what.strip('_')}{where}): what follows describes the way "
-            "that this input took"
+            f"the forward asks for the value of an activation ({what.strip('_')}{where}): "
+            "what follows describes the way that this input took"
         )
 
     # --- bookkeeping ------------------------------------------------------------------------------------------
@@ -229,6 +232,11 @@ class Tracer:
         """Say once what a reader of the trace must know."""
         if sentence not in self.notes:
             self.notes.append(sentence)
+
+    def add(self, call: Call) -> None:
+        """Add a call to the calls of leaves or of containers, in the order in which they began."""
+        call.order = len(self.calls) + len(self.modules)
+        (self.calls if call.is_leaf else self.modules).append(call)
 
     @property
     def path(self) -> str:
