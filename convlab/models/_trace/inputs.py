@@ -97,11 +97,13 @@ def _bound(model: nn.Module, given: Any) -> Inputs:
     positional, has_more, keywords, takes_any = _parameters(model)
     if isinstance(given, Mapping):
         if takes_any or set(given) <= {*positional, *keywords}:
-            return _inputs((), dict(given), list(given))
+            known = [name for name in (*positional, *keywords) if name in given]
+            names = [*known, *(name for name in given if name not in known)]
+            return _inputs((), {name: given[name] for name in names}, names)
         if len(positional) != 1:
-            known = ", ".join([*positional, *keywords])
+            takes = ", ".join([*positional, *keywords])
             unknown = ", ".join(sorted(map(str, set(given) - {*positional, *keywords})))
-            raise ValueError(f"{type(model).__name__}.forward has no argument {unknown}; it takes {known}")
+            raise ValueError(f"{type(model).__name__}.forward has no argument {unknown}; it takes {takes}")
         return _inputs((dict(given),), {}, [""])
     if isinstance(given, torch.Tensor):
         return _inputs((given,), {}, positional[:1] or ["input"])

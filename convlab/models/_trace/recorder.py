@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -83,9 +84,8 @@ def call_module(
     tracer: Tracer, original: Callable[..., Any], module: nn.Module, args: tuple[Any, ...], keywords: dict[str, Any]
 ) -> Any:
     """Call a module of the traced model, and write down what came out."""
-    compiled = module.__dict__.get("_modules", {}).get("_orig_mod")
-    if compiled is not None:  # torch.compile would compile it for tensors without storage
-        return call_module(tracer, original, compiled, args, keywords)
+    if type(module).__name__ == "OptimizedModule":  # torch.compile would compile it for tensors without storage
+        return call_module(tracer, original, module._modules["_orig_mod"] or module, args, keywords)
     if tracer.leaf_depth:
         return original(module, *args, **keywords)
     run = initialised(tracer, module, args, keywords)
@@ -98,8 +98,10 @@ def call_module(
     tracer.leaf_depth += leaf
     if not leaf:
         tracer.add(call)
+    is_opaque = isinstance(module, torch.jit.ScriptModule)
     try:
-        output = original(run, *args, **keywords)
+        with tracer.operators if is_opaque and not tracer.watch_all else nullcontext():
+            output = original(run, *args, **keywords)
     except BaseException:
         if tracer.failed is None:
             tracer.failed = (call.path, call.kind) if leaf else (_function_path(tracer, call), tracer.function)
@@ -107,7 +109,7 @@ def call_module(
     finally:
         tracer.stack.pop()
         tracer.leaf_depth -= leaf
-    if isinstance(module, torch.jit.ScriptModule):
+    if is_opaque:
         _hide_inside(tracer, given, output)
     if leaf and not tracer.is_real:
         output = _renamed(output, given, module)

@@ -119,8 +119,9 @@ class Tracer:
 
     def __init__(self, model: nn.Module, *, is_real: bool, watch_all: bool) -> None:
         self.is_real, self.watch_all = is_real, watch_all
-        self.names = {id(module): name for name, module in model.named_modules()}
+        self.names = {id(module): _without_wrappers(name) for name, module in model.named_modules()}
         self.constants = frozenset(_own_tensors(model))
+        self.operators: Any = None  # the mode that watches all operators, on its own or below the functions
         self.generator = torch.Generator().manual_seed(0)
         self.function = ""
         self.stand_ins: dict[int, nn.Module] = {}
@@ -242,6 +243,11 @@ class Tracer:
     def path(self) -> str:
         """Path of the module that is running."""
         return self.stack[-1].path if self.stack else ""
+
+
+def _without_wrappers(name: str) -> str:
+    """Leave out what torch.compile puts into the paths of the modules that it wraps."""
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")
 
 
 def _own_tensors(model: nn.Module) -> Iterator[int]:
