@@ -7,9 +7,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 
-def new_figure(width: float = 7.0, height: float = 3.2) -> Figure:
+class Picture(Figure):
+    """A figure that a notebook shows as a picture; without pyplot, nothing else would see to that."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
+def new_figure(width: float = 7.0, height: float = 3.2) -> Picture:
     """An empty figure of so many inches, drawn by Agg."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Picture(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
