@@ -1,0 +1,1 @@
+"""Findings from the evidence of a run or a model; empty so far."""

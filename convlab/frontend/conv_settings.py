@@ -6,7 +6,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from operator import index
-from typing import Final, Literal, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 Padding = int | Literal["same", "valid"]
 
@@ -68,7 +68,7 @@ class ConvSettings:
         if not isinstance(self.transposed, bool):
             raise ValueError(f"transposed must be True or False, got {self.transposed!r}; try transposed=True.")
         for name in (*SIZES, *CHANNELS):
-            value = getattr(self, name)
+            value: Any = getattr(self, name)
             if name == "padding" and isinstance(value, str) and value in ("same", "valid"):
                 continue
             try:

@@ -1,0 +1,1 @@
+"""Sweeps over a space of settings; empty so far."""
