@@ -69,7 +69,12 @@ def test_a_residual_branch_has_two_edges_into_its_sum():
 
 
 def test_a_skip_around_an_identity_keeps_its_own_source():
-    net = Lambda(lambda m, x: m.identity(m.conv(x)) + m.conv2(m.conv(x)), identity=nn.Identity(), conv=nn.Conv2d(1, 1, 1), conv2=nn.Conv2d(1, 1, 1))
+    net = Lambda(
+        lambda m, x: m.identity(m.conv(x)) + m.conv2(m.conv(x)),
+        identity=nn.Identity(),
+        conv=nn.Conv2d(1, 1, 1),
+        conv2=nn.Conv2d(1, 1, 1),
+    )
     traced = trace(net, (1, 1, 4, 4))
     named = [(traced.records[a].path, traced.records[b].path) for a, b in traced.edges]
     assert named == [("conv", "identity"), ("conv", "conv2"), ("identity", "add"), ("conv2", "add")]
@@ -145,7 +150,10 @@ def test_attention_counts_its_matrix_products():
     scores_and_values = 2 * batch * length * length * width
     query = torch.rand(batch, length, width)
     for weights in (True, False):
-        attention = Lambda(lambda m, x, w=weights: m.mha(x, x, x, need_weights=w)[0], mha=nn.MultiheadAttention(width, 4, batch_first=True))
+        attention = Lambda(
+            lambda m, x, w=weights: m.mha(x, x, x, need_weights=w)[0],
+            mha=nn.MultiheadAttention(width, 4, batch_first=True),
+        )
         counted = trace(attention, input_data=query).total_mult_adds
         assert counted == pytest.approx(projections + scores_and_values, rel=0.01)
 
@@ -195,7 +203,10 @@ class Nested(nn.Module):
         self.conv = nn.Conv2d(1, 1, 3)
 
     def forward(self, batch):
-        return {"out": self.conv(batch["image"]), "aux": (batch["image"], [self.conv(self.conv(batch["more"]["deep"]))])}
+        return {
+            "out": self.conv(batch["image"]),
+            "aux": (batch["image"], [self.conv(self.conv(batch["more"]["deep"]))]),
+        }
 
 
 def test_a_dict_as_the_one_input_and_a_nested_output():
@@ -258,7 +269,9 @@ def test_a_model_on_meta_is_traced_alike():
 
 
 def test_integers_may_index_an_embedding():
-    net = Lambda(lambda m, x: m.conv(m.embedding(x).transpose(1, 2)), embedding=nn.Embedding(50, 8), conv=nn.Conv1d(8, 8, 3))
+    net = Lambda(
+        lambda m, x: m.conv(m.embedding(x).transpose(1, 2)), embedding=nn.Embedding(50, 8), conv=nn.Conv1d(8, 8, 3)
+    )
     field = trace(net, input_data=torch.randint(50, (2, 20))).output.receptive_field
     assert field.size == (3,)
 
@@ -273,7 +286,9 @@ def test_global_fields_keep_the_local_one_beside():
 
 
 def test_field_takes_a_unit_with_or_without_channel():
-    net = Lambda(lambda m, x: torch.cat([m.wide(x), m.thin(x)], 1), wide=nn.Conv2d(1, 1, 5, padding=2), thin=nn.Conv2d(1, 1, 1))
+    net = Lambda(
+        lambda m, x: torch.cat([m.wide(x), m.thin(x)], 1), wide=nn.Conv2d(1, 1, 5, padding=2), thin=nn.Conv2d(1, 1, 1)
+    )
     record = trace(net, (1, 1, 10, 10)).output
     assert record.field((5, 5)) == Box((3, 3), (7, 7))
     assert record.field((1, 5, 5)) == Box((5, 5), (5, 5))
@@ -298,7 +313,9 @@ def test_spatial_dimensions_are_found_where_they_were_moved():
     channels_last = trace(Lambda(lambda m, x: x.permute(0, 2, 3, 1)), (1, 3, 8, 10)).output
     assert channels_last.spatial_dims == (1, 2)
     assert channels_last.field((7, 9)) == Box((7, 9), (7, 9))
-    tokens = trace(Lambda(lambda m, x: m.patch(x).flatten(2).transpose(1, 2), patch=nn.Conv2d(3, 8, 4, 4)), (1, 3, 8, 12)).output
+    tokens = trace(
+        Lambda(lambda m, x: m.patch(x).flatten(2).transpose(1, 2), patch=nn.Conv2d(3, 8, 4, 4)), (1, 3, 8, 12)
+    ).output
     assert tokens.spatial_dims == (1,)
     assert tokens.field((4,)) == Box((4, 4), (7, 7))
 

@@ -39,3 +39,7 @@ class Leak(Exception):  # noqa: N818
 
 class NeedsValues(Exception):  # noqa: N818
     """The forward asked for the value of an activation: only a real forward can answer."""
+
+
+class NoBatch(Exception):  # noqa: N818
+    """An input without a batch dimension went into a layer that takes it so: its spatial axes are others."""

@@ -47,6 +47,7 @@ def _conv(axes: int) -> Callable[..., Any]:
         first = x.dim() - axes
         if first not in (1, 2) or tracer.state(weight) is not None:
             return PASS_ON
+        tracer.check_batch(x, first)
         _check_channels(x.shape, first - 1, weight.shape[1] * groups)
         tables = fitted(
             table.conv,
@@ -89,6 +90,7 @@ def _conv_transpose(axes: int) -> Callable[..., Any]:
         first = x.dim() - axes
         if first not in (1, 2) or tracer.state(weight) is not None:
             return PASS_ON
+        tracer.check_batch(x, first)
         _check_channels(x.shape, first - 1, weight.shape[0])
         tables = fitted(
             table.conv_transpose,
@@ -120,6 +122,7 @@ def _pool(axes: int, names: Sequence[str]) -> Callable[..., Any]:
         x = v["input"]
         if v.get("return_indices") or x.dim() - axes not in (1, 2):
             return PASS_ON
+        tracer.check_batch(x, x.dim() - axes)
         stride = v.get("stride")
         stride = None if stride is None or stride == [] or stride == () else stride
         more = (v.get("dilation", 1),) if dilated else ()

@@ -22,10 +22,14 @@ class Inputs:
     args: tuple[Any, ...]
     keywords: dict[str, Any]
     named: dict[str, torch.Tensor] = field(default_factory=dict)
+    has_batch: bool = True
 
     def axes(self) -> list[tuple[str, int]]:
         """Return every tracked axis: the spatial dimensions of every input."""
-        return [(name, dim) for name, tensor in self.named.items() for dim in spatial_dims(tensor.dim())]
+        return [(name, dim) for name, tensor in self.named.items() for dim in self._spatial_dims(tensor.dim())]
+
+    def _spatial_dims(self, ndim: int) -> range:
+        return spatial_dims(ndim) if self.has_batch else range(1, ndim)
 
     def states(self) -> list[State]:
         """Return the state of each named tensor: each index of its own axes depends on itself."""
@@ -67,10 +71,12 @@ def _sized(size: object, dtype: torch.dtype) -> Any:
     """Return ``input_size`` with each size in it turned into a tensor without storage."""
     if isinstance(size, Mapping):
         if not size:
-            raise ValueError('input_size must name at least one input, got {}; {"x": (1, 3, 224, 224)} would work')
+            raise ValueError('input_size must name an input, got {}; {"x": (1, 3, 224, 224)} would work')
         return {name: _sized(part, dtype) for name, part in size.items()}
     if isinstance(size, Sequence) and not isinstance(size, str):
-        if size and all(isinstance(part, (Sequence, Mapping)) and not isinstance(part, str) for part in size):
+        if not size:
+            raise ValueError("input_size must have at least one dimension, got (); (1, 3, 224, 224) would work")
+        if all(isinstance(part, (Sequence, Mapping)) and not isinstance(part, str) for part in size):
             parts = [_sized(part, dtype) for part in size]
             return tuple(parts)
         return torch.empty(tuple(_extent(part, size) for part in size), dtype=dtype, device=META)
@@ -94,40 +100,45 @@ def _extent(value: Any, size: object) -> int:
 
 
 def _bound(model: nn.Module, given: Any) -> Inputs:
-    positional, has_more, keywords, takes_any = _parameters(model)
+    try:
+        signature = inspect.signature(model.forward)
+    except (TypeError, ValueError):  # a forward that is not written in Python
+        signature = inspect.Signature([inspect.Parameter("input", inspect.Parameter.VAR_POSITIONAL)])
+    made = _matched(signature, given)
+    try:
+        signature.bind(*made.args, **made.keywords)
+    except TypeError as refusal:
+        takes = [name for name, p in signature.parameters.items() if p.default is p.empty] or list(signature.parameters)
+        works = {name: (1, 3, 224, 224) for name in takes}
+        raise ValueError(
+            f"{type(model).__name__}.forward takes {', '.join(signature.parameters)}, not what was given ({refusal}); "
+            f"input_size={works} would work for RGB images"
+        ) from None
+    return made
+
+
+def _matched(signature: inspect.Signature, given: Any) -> Inputs:
+    """Spread what was given over forward's parameters, or hand it on as a whole where there is but one for it."""
+    kinds = inspect.Parameter
+    parameters = signature.parameters.values()
+    positional = [p.name for p in parameters if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
+    named = [p.name for p in parameters if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)]
+    takes_any = any(p.kind is kinds.VAR_KEYWORD for p in parameters)
     if isinstance(given, Mapping):
-        if takes_any or set(given) <= {*positional, *keywords}:
-            known = [name for name in (*positional, *keywords) if name in given]
-            names = [*known, *(name for name in given if name not in known)]
+        if takes_any or set(given) <= set(named):
+            names = [*(name for name in named if name in given), *(name for name in given if name not in named)]
             return _inputs((), {name: given[name] for name in names}, names)
-        if len(positional) != 1:
-            takes = ", ".join([*positional, *keywords])
-            unknown = ", ".join(sorted(map(str, set(given) - {*positional, *keywords})))
-            raise ValueError(f"{type(model).__name__}.forward has no argument {unknown}; it takes {takes}")
+        needed = [p for p in parameters if p.default is p.empty and p.name in positional]
+        if len(needed) > 1 or set(given) & set(named):
+            return _inputs((), dict(given), list(given))
         return _inputs((dict(given),), {}, [""])
     if isinstance(given, torch.Tensor):
         return _inputs((given,), {}, positional[:1] or ["input"])
     args = tuple(given)
-    if len(args) > len(positional) and not has_more and len(positional) == 1:
-        whole = list(args) if isinstance(given, list) else args
-        return _inputs((whole,), {}, positional)
+    takes_more = any(p.kind is kinds.VAR_POSITIONAL for p in parameters)
+    if len(args) > len(positional) == 1 and not takes_more:
+        return _inputs((list(args) if isinstance(given, list) else args,), {}, positional)
     return _inputs(args, {}, [*positional, *(f"args.{i}" for i in range(len(args) - len(positional)))])
-
-
-def _parameters(model: nn.Module) -> tuple[list[str], bool, list[str], bool]:
-    """Return forward's positional names, whether it takes more, its keyword-only names, and whether it takes any."""
-    try:
-        parameters = inspect.signature(model.forward).parameters.values()
-    except (TypeError, ValueError):
-        return ["input"], True, [], True
-    kinds = inspect.Parameter
-    positional = [p.name for p in parameters if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
-    return (
-        positional,
-        any(p.kind is kinds.VAR_POSITIONAL for p in parameters),
-        [p.name for p in parameters if p.kind is kinds.KEYWORD_ONLY],
-        any(p.kind is kinds.VAR_KEYWORD for p in parameters),
-    )
 
 
 def _inputs(args: tuple[Any, ...], keywords: dict[str, Any], names: list[str]) -> Inputs:
@@ -162,7 +173,7 @@ def replaced(inputs: Inputs, tensors: dict[str, torch.Tensor]) -> Inputs:
             return type(value)(map(swap, value)) if type(value) in (list, tuple) else value
         return value
 
-    return Inputs(swap(inputs.args), swap(inputs.keywords), dict(tensors))
+    return Inputs(swap(inputs.args), swap(inputs.keywords), dict(tensors), inputs.has_batch)
 
 
 def without_storage(inputs: Inputs) -> Inputs:

@@ -104,7 +104,7 @@ def call_module(
             output = original(run, *args, **keywords)
     except BaseException:
         if tracer.failed is None:
-            tracer.failed = (call.path, call.kind) if leaf else (_function_path(tracer, call), tracer.function)
+            tracer.failed = _failed(tracer, call)
         raise
     finally:
         tracer.stack.pop()
@@ -124,8 +124,14 @@ def _path_of(tracer: Tracer, module: nn.Module) -> str:
     return ".".join(filter(None, (tracer.path, type(module).__name__)))  # made or kept outside of the module tree
 
 
-def _function_path(tracer: Tracer, call: Call) -> str:
-    return ".".join(filter(None, (call.path, spoken(tracer.function))))
+def _failed(tracer: Tracer, call: Call) -> tuple[str, str, str]:
+    function = spoken(tracer.function)
+    if not call.is_leaf:
+        path = ".".join(filter(None, (call.path, function)))
+        return path, function, f"{path}: "
+    if any(kind.__module__.startswith("torch.nn.") and kind is not nn.Module for kind in type(call.module).__mro__):
+        return call.path, call.kind, f"{call.path}." if call.path else ""
+    return call.path, call.kind, f"{function} in {call.path}: "
 
 
 def _hide_inside(tracer: Tracer, given: list[torch.Tensor], output: Any) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 
-from convlab.models._trace.errors import Leak, Misfit, NeedsValues, TraceError
+from convlab.models._trace.errors import Leak, Misfit, NeedsValues, NoBatch, TraceError
 from convlab.models._trace.give_back import given_back
 from convlab.models._trace.inputs import Inputs, with_values, without_storage
 from convlab.models._trace.modes import FunctionMode, OperatorMode
@@ -55,27 +55,28 @@ def _watching(tracer: Tracer) -> Iterator[None]:
 def run(model: nn.Module, inputs: Inputs) -> tuple[Tracer, TraceError | None]:
     """Run the model under watch: functions first, all operators if something leaked, for real if values are asked."""
     with given_back(model):
-        try:
-            return _attempt(model, inputs, is_real=False, watch_all=False)
-        except Leak:
-            pass
-        except NeedsValues:
-            return _run_for_real(model, inputs)
-        try:
-            return _attempt(model, inputs, is_real=False, watch_all=True)
-        except NeedsValues:
-            return _run_for_real(model, inputs)
+        watch_all = is_real = False
+        while True:
+            try:
+                if is_real:
+                    return _run_for_real(model, inputs)
+                return _attempt(model, inputs, is_real=False, watch_all=watch_all)
+            except NoBatch:
+                inputs.has_batch = False
+            except Leak:
+                watch_all = True
+            except NeedsValues:
+                is_real = True
 
 
 def _run_for_real(model: nn.Module, inputs: Inputs) -> tuple[Tracer, TraceError | None]:
     device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
     if device.type == "meta":
-        tracer = Tracer(model, is_real=True, watch_all=True)
         sentence = (
             "the forward asks for the value of an activation, which a model on meta cannot tell; "
             "model.to_empty(device='cpu') would work"
         )
-        return tracer, TraceError("", sentence)
+        return Tracer(model, is_real=True, watch_all=True), TraceError("", sentence)
     with given_back(model, torch_stream=True):
         return _attempt(model, inputs, is_real=True, watch_all=True, device=device)
 
@@ -85,27 +86,28 @@ def _attempt(
 ) -> tuple[Tracer, TraceError | None]:
     tracer = Tracer(model, is_real=is_real, watch_all=watch_all)
     fed = with_values(inputs, device or torch.device("cpu")) if is_real else without_storage(inputs)
-    tracer.input_states = fed.states()
+    tracer.input_states, tracer.has_batch = fed.states(), fed.has_batch
+    tracer.input_ndims = tuple(tensor.dim() for tensor in fed.named.values())
     for tensor, state in zip(fed.named.values(), tracer.input_states, strict=True):
         put_tag(tensor, Tag(state))
-    operators = OperatorMode(tracer)
-    functions = FunctionMode(tracer, operators)
-    error = None
     try:
-        with _watching(tracer), torch.inference_mode():
-            if watch_all:
-                with operators, functions:
-                    model(*fed.args, **fed.keywords)
-            else:
-                with functions:
-                    model(*fed.args, **fed.keywords)
-    except (Leak, NeedsValues):
+        _forward(model, fed, tracer)
+    except (Leak, NeedsValues, NoBatch):
         raise
     except Exception as failure:
         if not is_real and _smells_of_meta(failure):
             raise NeedsValues(str(failure)) from failure
-        error = _told(tracer, failure)
-    return tracer, error
+        return tracer, _told(tracer, failure, inputs)
+    if not inputs.has_batch:
+        tracer.note(_without_batch(inputs))
+    return tracer, None
+
+
+def _forward(model: nn.Module, fed: Inputs, tracer: Tracer) -> None:
+    operators = OperatorMode(tracer)
+    functions = FunctionMode(tracer, operators)
+    with _watching(tracer), torch.inference_mode(), operators if tracer.watch_all else nullcontext(), functions:
+        model(*fed.args, **fed.keywords)
 
 
 def _smells_of_meta(failure: Exception) -> bool:
@@ -113,13 +115,18 @@ def _smells_of_meta(failure: Exception) -> bool:
     return not isinstance(failure, Misfit) and ("meta" in text or "inference tensor" in text.lower())
 
 
-def _told(tracer: Tracer, failure: Exception) -> TraceError:
-    path, kind = tracer.failed or ("", "")
+def _without_batch(inputs: Inputs) -> str:
+    size = next(tuple(tensor.shape) for tensor in inputs.named.values())
+    return f"the input has no batch dimension; input_size={(1, *size)} would add one"
+
+
+def _told(tracer: Tracer, failure: Exception, inputs: Inputs) -> TraceError:
+    path, kind, of = tracer.failed or ("", "", "")
+    hint = "" if inputs.has_batch else f"; {_without_batch(inputs)}"
     if isinstance(failure, Misfit):
-        is_function = path.rpartition(".")[2] == kind or path not in tracer.names.values()
-        of = f"{path}: " if is_function else f"{path}."
-        repair = failure.repair.replace("{of}", of)
+        repair = failure.repair.replace("{of}", of) + hint
         return TraceError(path, repair, expected=failure.expected, got=failure.got, kind=kind)
-    told = TraceError(path, f"{type(failure).__name__}: {failure}", kind=kind)
+    first_line = str(failure).strip().partition("\n")[0]
+    told = TraceError(path, f"{type(failure).__name__}: {first_line}{hint}", kind=kind)
     told.__cause__ = failure
     return told

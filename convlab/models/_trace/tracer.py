@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from convlab.models._trace import states
-from convlab.models._trace.errors import Leak, NeedsValues
+from convlab.models._trace.errors import Leak, NeedsValues, NoBatch
 from convlab.models._trace.states import State
 
 META = torch.device("meta")
@@ -134,7 +134,9 @@ class Tracer:
         self.decided_by_data = False
         self.notes: list[str] = []
         self.input_states: list[State] = []
-        self.failed: tuple[str, str] | None = None
+        self.input_ndims: tuple[int, ...] = ()
+        self.has_batch = True
+        self.failed: tuple[str, str, str] | None = None  # path, kind, and how the repair calls it
 
     # --- dependence -------------------------------------------------------------------------------------------
 
@@ -165,6 +167,11 @@ class Tracer:
         state = states.depends_on_all(states.union(parts, ndim), ndim)
         put_tag(tensor, Tag(state))
         return state
+
+    def check_batch(self, tensor: torch.Tensor, first: int) -> None:
+        """Start over if an input turns out to have no batch: ``first`` is a spatial layer's first spatial dimension."""
+        if first == 1 and self.has_batch and any(ndim == tensor.dim() for ndim in self.input_ndims):
+            raise NoBatch
 
     def is_ours(self, tensor: torch.Tensor) -> bool:
         """Whether the trace made this tensor, so that it may be written to."""
