@@ -6,7 +6,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from operator import index
-from typing import Any, Final, Literal, NamedTuple, Self
+from typing import Final, Literal, NamedTuple, Self, SupportsIndex, cast
 
 Padding = int | Literal["same", "valid"]
 
@@ -68,12 +68,13 @@ class ConvSettings:
         if not isinstance(self.transposed, bool):
             raise ValueError(f"transposed must be True or False, got {self.transposed!r}; try transposed=True.")
         for name in (*SIZES, *CHANNELS):
-            value: Any = getattr(self, name)
+            value = getattr(self, name)
             if name == "padding" and isinstance(value, str) and value in ("same", "valid"):
                 continue
             try:
                 # numpy's integers are as good as Python's; True is no number.
-                object.__setattr__(self, name, index(None if isinstance(value, bool) else value))
+                whole = index(cast(SupportsIndex, None if isinstance(value, bool) else value))
+                object.__setattr__(self, name, whole)
             except TypeError:
                 kind = 'a whole number, "same" or "valid"' if name == "padding" else "a whole number"
                 raise ValueError(f"{name} must be {kind}, got {value!r}; try {name}=1.") from None
