@@ -1,5 +1,6 @@
 """The live curve: what a run has recorded since the last look, sent to the chart."""
 
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -21,39 +22,41 @@ class Curve:
     """Binds the chart to one run after another; earlier runs stay as ghosts."""
 
     def __init__(self) -> None:
-        self._history = History()
         self.chart = LiveChart()
         self.chart.provider = lambda: everything(self._history)
         self._ghosts: list[tuple[str, History]] = []
-        self._begin(self._history)
+        # Runs report from threads of their own, Reset comes from whichever thread the kernel chose.
+        self._lock = threading.Lock()
+        self._begin("", History())
 
-    def _begin(self, history: History) -> None:
-        self._history = history
+    def _begin(self, name: str, history: History) -> None:
+        self._name, self._history = name, history
         self._rows = self._epochs = self._journaled = 0
         self._stride = 1
         self._last_mark: tuple[str, float, object] = ("", 0.0, None)
 
     def clear(self) -> None:
         """Make the present curve a ghost and wait for the next run."""
-        self._retire()
-        self._begin(History())
-
-    def show(self, run: Run) -> None:
-        """Begin with another run; the one shown before becomes a ghost."""
-        self._retire()
-        self._begin(run.history)
+        with self._lock:
+            self._retire()
+            self._begin("", History())
 
     def _retire(self) -> None:
         if self._history.num_steps:
-            self._ghosts.append((f"run {len(self._ghosts) + 1}", self._history))
+            self._ghosts.append((self._name, self._history))
             self.chart.set_ghosts([{"name": name, "series": everything(old)} for name, old in self._ghosts])
         self.chart.clear()
 
     def update(self, run: Run) -> None:
-        """Send what the run has recorded since the last call."""
-        history = run.history
-        if history is not self._history:
-            return
+        """Send what the run has recorded since the last call; with another run, the one shown becomes a ghost."""
+        with self._lock:
+            if run.history is not self._history:
+                self._retire()
+                self._begin(run.name, run.history)
+            self._send(run.history)
+            self._mark(run)
+
+    def _send(self, history: History) -> None:
         if history.stride != self._stride:
             self._stride = history.stride
             self.chart.replace(everything(history))
@@ -64,7 +67,6 @@ class Curve:
             self._rows += len(rows["step"])
             self._epochs = epochs[-1].epoch if epochs else self._epochs
             self.chart.extend(_series(rows, epochs))
-        self._mark(run)
 
     def _mark(self, run: Run) -> None:
         new = run.journal[self._journaled :]

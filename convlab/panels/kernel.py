@@ -21,27 +21,24 @@ def is_attended() -> bool:
     return get_ipython() is not None and any(name in os.environ for name in ("JPY_SESSION_NAME", "VSCODE_PID"))
 
 
-def cell_id() -> str | None:
-    """The cell that is being executed, where the front end says so."""
-    shell: Any = get_ipython()
-    try:
-        cell = shell.get_parent()["metadata"].get("cellId")
-    except (AttributeError, KeyError, TypeError):
-        return None
-    return cell if isinstance(cell, str) else None
-
-
-_benches: "weakref.WeakValueDictionary[str, Lab]" = weakref.WeakValueDictionary()
+_benches: "dict[str, tuple[str, weakref.WeakSet[Lab]]]" = {}
 
 
 def take_cell(lab: "Lab") -> None:
-    """Make `lab` the bench of the cell being executed; the bench of the cell's last execution ends its run first."""
-    cell = cell_id()
-    if cell is None:
-        return
-    if (old := _benches.get(cell)) is not None:
-        old.close()
-    _benches[cell] = lab
+    """Make `lab` a bench of the cell being executed; benches that its earlier execution made or showed are closed."""
+    shell: Any = get_ipython()
+    try:
+        parent = shell.get_parent()
+        cell, execution = parent["metadata"]["cellId"], parent["header"]["msg_id"]
+    except (AttributeError, KeyError, TypeError):
+        return  # a front end that does not say which cell it executes
+    before, benches = _benches.get(cell, (execution, weakref.WeakSet()))
+    if before != execution:
+        earlier, benches = [bench for bench in benches if bench is not lab], weakref.WeakSet()
+        for bench in earlier:
+            bench.close()
+    benches.add(lab)
+    _benches[cell] = execution, benches
 
 
 _on_interrupt: "weakref.WeakSet[Lab]" = weakref.WeakSet()
@@ -60,7 +57,7 @@ def stop_on_interrupt(lab: "Lab") -> None:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return
-    loop.call_later(0.05, _install)
+    loop.call_later(0.05, _install, loop)
 
 
 class _Interrupt:
@@ -75,7 +72,10 @@ class _Interrupt:
             self.before(number, frame)
 
 
-def _install() -> None:
+def _install(loop: asyncio.AbstractEventLoop) -> None:
     before = signal.getsignal(signal.SIGINT)
-    if not isinstance(before, _Interrupt):
+    if before is signal.default_int_handler:
+        # A cell is being executed (one with `await`, or the next one): what stood before it will be put back after it.
+        loop.call_later(0.2, _install, loop)
+    elif not isinstance(before, _Interrupt):
         signal.signal(signal.SIGINT, _Interrupt(before))

@@ -1,13 +1,14 @@
 """The bench."""
 
 import html
+import sys
 import threading
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, Final
 
 import ipywidgets as widgets
 from IPython.core.getipython import get_ipython
-from IPython.display import DisplayHandle, display
 from torch import nn
 
 from convlab.data.resolve import Data, resolve
@@ -17,15 +18,15 @@ from convlab.models.gallery import lenet
 from convlab.panels.curve import Curve
 from convlab.panels.kernel import is_attended, stop_on_interrupt, take_cell
 from convlab.panels.messages import Messages
+from convlab.panels.saved import Saved
 from convlab.panels.settings import Settings
 from convlab.panels.tabs import Tabs
 from convlab.panels.transport import Transport
-from convlab.plots.picture import picture
-from convlab.spec import TrainSpec
+from convlab.plots.picture import drawing, table
+from convlab.spec import SpecError, TrainSpec
 from convlab.training.fit import report_failure
-from convlab.training.journal import LIVE_SETTINGS
 from convlab.training.optimizers import warm_up
-from convlab.training.run import Run
+from convlab.training.run import Point, Run
 from convlab.training.trainer import Criterion, NonFiniteError
 
 DEFAULT_SPEC: Final = TrainSpec(epochs=50)
@@ -64,22 +65,29 @@ class Lab(widgets.VBox):
         criterion: Criterion | None = None,
     ) -> None:
         self.runs: list[Run] = []
+        # Callbacks run on whichever threads the kernel chooses: one hand at a time.
+        self._hand = threading.RLock()
+        take_cell(self)
         self.data: Data = resolve(data)
         self.model = lenet_for(self.data) if model is None else model
         if not isinstance(self.model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}; try nn.Sequential(...).")
         self.criterion = criterion
         self._opened_with = snapshot(self.model)
-        self._picture: DisplayHandle | None = None
+        self._saved = Saved(lambda: (drawing(self.current), table(self.current, self.spec, self.title)))
         self._messages = Messages()
         self._curve = Curve()
+        self._wishes: list[tuple[str, object]] = []
+        self._followed = 0
+        self._showing = False
+        self._refusal: SpecError | None = None
         dropout = _dropout_of(self.model)
         self._settings = Settings(spec or DEFAULT_SPEC, dropout=dropout, resizable=self.data.train.resizable)
         self._settings.observe(self._on_spec, "spec")
         self._settings.observe(self._on_complaint, "complaint")
         self._transport = Transport(
             {
-                "run": self._guarded(self._run_or_resume),
+                "run": self._guarded(self._go),
                 "pause": self._guarded(lambda: self.pause(wait=False)),
                 "step": self._guarded(lambda: self.step(wait=False)),
                 "stop": self._guarded(lambda: self.stop(wait=False)),
@@ -118,10 +126,10 @@ class Lab(widgets.VBox):
             wait: block until it ends. Left out: only where nobody sits before a panel (script, nbclient, papermill).
 
         Raises:
-            RuntimeError: a run is training this model already.
+            RuntimeError: another bench or run is training this model.
             Exception: with `wait`, what user code raised, the run attached as ``error.run``.
         """
-        run = self._run_or_resume()
+        run = self._go()
         if not is_attended() if wait is None else wait:
             run.wait()
             report_failure(run, stacklevel=3)
@@ -134,10 +142,11 @@ class Lab(widgets.VBox):
 
     def step(self, wait: bool = True) -> None:
         """Make exactly one optimizer step, then stand still."""
-        run = self.current
-        if run is None or run.ended:
-            run = self._new_run()
-        run.step(wait=wait)
+        with self._hand:
+            if self.current is None or self.current.ended:
+                self._new_run(lambda run: run.step(wait=wait))
+            else:
+                self.current.step(wait=wait)
 
     def stop(self, wait: bool = True) -> None:
         """End the run, keeping weights and curve."""
@@ -146,21 +155,34 @@ class Lab(widgets.VBox):
 
     def reset(self) -> None:
         """Put back the weights that the bench was opened with; earlier curves stay as faint lines."""
-        self.stop()
-        restore(self._opened_with)
-        self._messages.clear()
-        if self.runs:
+        with self._hand:
+            self.stop()
+            restore(self._opened_with)
+            self._messages.clear()
             self._curve.clear()
-        self._transport.show("pending", None)
+            self._transport.show("pending", None)
 
     def set(self, **changes: object) -> None:
-        """Move controls: ``lab.set(lr=0.01)``; a run in progress follows at its next step boundary."""
-        self._settings.spec = self.spec.replace(**changes)
+        """Move controls: ``lab.set(lr=0.01)``; a run in progress follows at its next step boundary.
+
+        Raises:
+            SpecError: a name or value cannot be, or cannot change during a run; nothing is changed then.
+        """
+        with self._hand:
+            self._refusal = None
+            self._settings.change(**changes)
+            if self._refusal is not None:
+                raise self._refusal
 
     def close(self) -> None:
         """End the run and take the panel away."""
+        if self.comm is None or sys.is_finalizing():  # `Widget.__del__` calls this too
+            return
         if self.current is not None:
             self.current.stop(wait=False).wait(60)
+        # `Widget.close` leaves a box's children open, in the kernel and in the page.
+        for part in _parts(self):
+            part.close()
         super().close()
 
     # -- the panels behind the other tabs, made when they are first looked at ------------------------------------------
@@ -185,21 +207,25 @@ class Lab(widgets.VBox):
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _run_or_resume(self) -> Run:
-        run = self.current
-        if run is not None and run.state == "paused":
-            return run.resume()
-        if run is not None and not run.ended:
-            raise RuntimeError("the bench is training already; press Stop first, or Pause and Step.")
-        run = self._new_run()
-        return run.start()
+    def _go(self) -> Run:
+        """Train, or go on. A run that is at work already just goes on: a second click begins nothing."""
+        with self._hand:
+            if self.current is None or self.current.ended:
+                return self._new_run(Run.start)
+            return self.current.resume()
 
-    def _new_run(self) -> Run:
-        run = Run(self.model, self.data, self.spec, criterion=self.criterion, name=f"run {len(self.runs) + 1}")
-        self.runs.append(run)
+    def _new_run(self, begin: Callable[[Run], object]) -> Run:
+        number = len(self.runs) + 1
+        run = Run(self.model, self.data, self.spec, criterion=self.criterion, name=f"run {number}")
         self._messages.clear()
-        self._curve.show(run)
+        self._wishes, self._followed = [], 0
         run.watch(self._on_run)
+        self.runs.append(run)
+        try:
+            begin(run)
+        except BaseException:  # refused: another bench is training the model
+            self.runs.remove(run)
+            raise
         stop_on_interrupt(self)
         return run
 
@@ -209,23 +235,77 @@ class Lab(widgets.VBox):
             return
         self._curve.update(run)
         self._transport.show(run.state, run.progress)
+        self._follow(run)
         self._settings.set_running(run.state in ("running", "paused"))
-        if isinstance(run.error, NonFiniteError):
-            self._messages.error(f"{run.error}. Training has stopped: {run.advice()}.")
-        elif run.error is not None:
-            where = f"in step {run.history.num_steps + 1}: {type(run.error).__name__}: {run.error}"
-            self._messages.error(f"Training stopped {where}", run.traceback)
-        if run.state != "running":
-            self._leave_picture()
+        if run.error is not None:
+            self._show_failure(run, run.error)
+        if run.ended:
+            self._saved.update()
+        elif run.state == "paused":
+            self._saved.update_soon()
+
+    def _show_failure(self, run: Run, error: BaseException) -> None:
+        if not isinstance(error, NonFiniteError):
+            step = run.history.num_steps + 1
+            text = f"Training stopped in step {step:,}: {type(error).__name__}: {error}"
+            self._messages.error(text, run.traceback)
+            return
+        text = f"{error}. Training has stopped; the model keeps the weights of step {run.history.num_steps:,}."
+        self._messages.error(f"{text[0].upper()}{text[1:]} A lower learning rate often helps.")
+        point: Point = "start" if run.best is None else "best"
+        which = "that this run began with" if run.best is None else f"of epoch {run.best.epoch}, the best so far"
+        self._messages.offer(
+            f"Restore {point} weights",
+            f'Put back the weights {which}; in Python: lab.current.restore("{point}").',
+            self._guarded(lambda: self._put_back(run, point, which)),
+        )
+
+    def _put_back(self, run: Run, point: Point, which: str) -> None:
+        with self._hand:
+            if run is self.current and run.ended:
+                run.restore(point)
+                self._messages.note(f"The weights {which}, are back; Run trains on from there.")
+
+    def _follow(self, run: Run) -> None:
+        """Move the controls after changes that came from elsewhere, such as ``lab.current.set(lr=0.01)`` in a cell."""
+        journal = run.journal[self._followed :]
+        self._followed += len(journal)
+        for change in journal:
+            with self._settings.moving:
+                wish = (change.name, change.new)
+                if wish in self._wishes:
+                    # Wishes come true in their order: those before it have, too.
+                    del self._wishes[: self._wishes.index(wish) + 1]
+                elif change.name not in dict(self._wishes):
+                    self._show_spec(self.spec.replace(**{change.name: change.new}))
+
+    def _show_spec(self, spec: TrainSpec) -> None:
+        """Move the controls to what is in force, without asking the run for it."""
+        with self._settings.moving:
+            self._showing = True
+            try:
+                self._settings.spec = spec
+            finally:
+                self._showing = False
 
     def _on_spec(self, change: Any) -> None:
-        run = self.current
-        if run is None or run.ended:
+        run, old, new = self.current, change["old"], change["new"]
+        if run is None:
+            self._saved.update_soon()
+        if run is None or run.ended or self._showing:
             return
-        old, new = change["old"], change["new"]
-        changes = {n: getattr(new, n) for n in LIVE_SETTINGS if getattr(old, n) != getattr(new, n)}
-        if changes:
-            self._guarded(lambda: run.set(**changes))()
+        changes = {name: value for name, value in asdict(new).items() if getattr(old, name) != value}
+        before = len(self._wishes)
+        self._wishes += changes.items()
+        try:
+            run.set(**changes)
+        except SpecError as error:
+            del self._wishes[before:]
+            self._refusal = error
+            self._messages.exception(error)
+            self._show_spec(old)
+        except RuntimeError:
+            return  # it ended this very moment: the next run takes the new settings
 
     def _on_complaint(self, change: Any) -> None:
         if change["new"]:
@@ -240,13 +320,9 @@ class Lab(widgets.VBox):
             try:
                 act()
             except Exception as error:
-                self._messages.error(str(error))
+                self._messages.exception(error)
 
         return guarded
-
-    def _leave_picture(self) -> None:
-        if self._picture is not None:
-            self._picture.update(picture(self.current, self.spec, self.title), raw=True)
 
     def _ipython_display_(self) -> None:
         if get_ipython() is None:
@@ -255,10 +331,7 @@ class Lab(widgets.VBox):
         take_cell(self)
         threading.Thread(target=warm_up, name="convlab-warm-up").start()
         stop_on_interrupt(self)
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
-        # Two outputs: the live view, of which a saved notebook keeps nothing, and a picture, which the live one hides.
-        display({"application/vnd.jupyter.widget-view+json": view}, raw=True)
-        self._picture = display(picture(self.current, self.spec, self.title), raw=True, display_id=True)
+        self._saved.display(self.model_id)
 
     def __repr__(self) -> str:
         state = self.current.state if self.current else "ready"
@@ -285,3 +358,9 @@ def lenet_for(data: Data) -> nn.Sequential:
 def _dropout_of(model: nn.Module) -> float | None:
     layers = (m.p for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd))
     return next(layers, None)
+
+
+def _parts(widget: widgets.Widget) -> list[widgets.Widget]:
+    """All that a widget is made of, the innermost first."""
+    own = [*getattr(widget, "children", ()), *(getattr(widget, name, None) for name in ("layout", "style"))]
+    return [inner for part in own if isinstance(part, widgets.Widget) for inner in (*_parts(part), part)]

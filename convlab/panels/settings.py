@@ -1,5 +1,6 @@
 """The controls of a `TrainSpec`: each writes a new recipe into one trait, and the recipe itself does the checking."""
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ import traitlets
 from convlab.spec import OPTIMIZERS, SpecError, TrainSpec
 from convlab.training.journal import LIVE_SETTINGS
 
-_STYLE: Final = {"description_width": "6.5em"}
+_STYLE: Final = {"description_width": "7.5em"}
 
 TOOLTIPS: Final[Mapping[str, str]] = {
     "lr": "Learning rate: how far each step moves the weights along the gradient. Works while training runs.",
@@ -29,6 +30,7 @@ class Settings(widgets.GridBox):
     Attributes:
         spec: the recipe as the controls stand; set it to move them.
         complaint: the recipe's own sentence when a control was given an impossible value, else empty.
+        moving: held while a control or `spec` moves: callbacks and runs come from several threads.
     """
 
     spec = traitlets.Instance(TrainSpec)
@@ -39,6 +41,7 @@ class Settings(widgets.GridBox):
         self._running = False
         self._resizable = resizable
         self._following = False
+        self.moving = threading.RLock()
         for name, control in self.controls.items():
             control.add_class(f"convlab-{name.replace('_', '-')}")
             control.observe(self._on_control(name), "value")
@@ -52,6 +55,15 @@ class Settings(widgets.GridBox):
             self._running = running
             self._enable()
 
+    def change(self, **changes: object) -> None:
+        """Move controls: ``settings.change(lr=0.01)``.
+
+        Raises:
+            SpecError: a name or value cannot be; nothing moves then.
+        """
+        with self.moving:
+            self.spec = self.spec.replace(**changes)
+
     def _enable(self) -> None:
         adam = self.spec.optimizer in ("adam", "adamw")
         for name, control in self.controls.items():
@@ -61,23 +73,24 @@ class Settings(widgets.GridBox):
 
     def _on_control(self, name: str) -> Callable[[Any], None]:
         def changed(change: Any) -> None:
-            if self._following:
-                return
-            try:
-                self.spec = self.spec.replace(**{name: change["new"]})
-            except SpecError as error:
-                self.complaint = str(error)
-            else:
-                self.complaint = ""
+            with self.moving:
+                if self._following:
+                    return
+                try:
+                    self.spec = self.spec.replace(**{name: change["new"]})
+                except SpecError as error:
+                    self.complaint = str(error)
+                    self._show(self.spec)
+                else:
+                    self.complaint = ""
 
         return changed
 
-    @traitlets.observe("spec")
-    def _follow(self, change: Any) -> None:
+    def _show(self, spec: TrainSpec) -> None:
         self._following = True
         try:
             for name, control in self.controls.items():
-                value = getattr(change["new"], name)
+                value = getattr(spec, name)
                 if value is None or control.value == value:
                     continue
                 if isinstance(control, ChoiceSlider):
@@ -86,6 +99,11 @@ class Settings(widgets.GridBox):
                     control.value = value
         finally:
             self._following = False
+
+    @traitlets.observe("spec")
+    def _follow(self, change: Any) -> None:
+        with self.moving:
+            self._show(change["new"])
         if isinstance(change["old"], TrainSpec) and change["old"].optimizer != change["new"].optimizer:
             self._enable()
 
@@ -136,12 +154,13 @@ class ChoiceSlider(widgets.SelectionSlider):
 
     def take(self, value: float) -> None:
         """Move to `value`, adding it to the choices if it is none of them."""
-        if value not in self._choices:
-            self._choices = sorted({*self._choices, value})
-            with self.hold_trait_notifications():
-                self.options = _labelled(self._choices)
-                self.value = value
-        self.value = value
+        if value in self._choices:
+            self.value = value
+            return
+        self._choices = sorted({*self._choices, value})
+        with self.hold_sync():  # new options set the slider to the first of them, which nobody needs to see
+            self.options = _labelled(self._choices)
+            self.value = value
 
 
 def _labelled(choices: Iterable[float]) -> list[tuple[str, float]]:

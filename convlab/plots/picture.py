@@ -3,21 +3,48 @@
 import base64
 import html
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from convlab.spec import TrainSpec
 
 if TYPE_CHECKING:
     from convlab.training.run import Run
 
-_FOLD = (
-    "<style>.jp-OutputArea-child:has(> .jp-OutputArea-output.jupyter-widgets:not(:has(*)))"
-    ":has(+ .jp-OutputArea-child .convlab-static){display:none}</style>"
-)
+_CHILD = ".jp-OutputArea-child"
+RULES: Final = f"""
+{_CHILD}:has(.convlab-lab) + {_CHILD}:has(+ {_CHILD} .convlab-static),
+{_CHILD}:has(.convlab-lab) + {_CHILD} + {_CHILD}:has(.convlab-static),
+{_CHILD}:not(:has(> .jp-OutputArea-output > *)):has(+ {_CHILD} + {_CHILD} .convlab-static) {{ display: none; }}
+"""
+"""Of the three outputs of a bench (view, drawing, table): beside a living view hide the others, and beside those hide
+the line that says that the view is lost."""
 
 
-def picture(run: "Run | None", spec: TrainSpec, title: str) -> dict[str, str]:
-    """A display's data: HTML with the curve as an embedded picture and the settings as a table, and a line of text.
+def picture(run: "Run", spec: TrainSpec, title: str) -> dict[str, str]:
+    """A run as one output: outcome, curve, settings and changes as HTML, and the same without the curve as text.
+
+    Args:
+        run: the run to show.
+        spec: its settings.
+        title: model and data in a few words.
+    """
+    image = ""
+    if run.history.num_steps:
+        image = (
+            f'<img alt="{html.escape(summary(run))}" src="data:image/png;base64,{_png(run)}" style="max-width:100%">'
+        )
+    return {"text/html": f"<div>{_html(run, spec, title, image)}</div>", "text/plain": _text(run, spec, title)}
+
+
+def drawing(run: "Run | None") -> dict[str, str]:
+    """The first of the two outputs that a bench leaves: the curve as a picture."""
+    if run is None or not run.history.num_steps:
+        return {"text/plain": "No run yet."}
+    return {"image/png": _png(run), "text/plain": summary(run)}
+
+
+def table(run: "Run | None", spec: TrainSpec, title: str) -> dict[str, str]:
+    """The second of them: outcome, settings, changes, and the rules which hide what a reader does not need.
 
     Args:
         run: the run to show, or None before the first.
@@ -25,19 +52,27 @@ def picture(run: "Run | None", spec: TrainSpec, title: str) -> dict[str, str]:
         title: model and data in a few words.
     """
     spec = run.settings if run is not None else spec
-    lines = [f"convlab: {title}", *(f"  {name} = {value}" for name, value in _rows(spec))]
+    body = f'<style>{RULES}</style><div class="convlab-static">{_html(run, spec, title)}</div>'
+    return {"text/html": body, "text/plain": _text(run, spec, title)}
+
+
+def _html(run: "Run | None", spec: TrainSpec, title: str, image: str = "") -> str:
     body = f"<p><strong>{html.escape(title)}</strong></p>"
     if run is not None:
-        lines.insert(1, f"  {run!r}")
         body += f"<p>{html.escape(summary(run))}</p>"
-        if run.history.num_steps:
-            body += _image(run)
     rows = "".join(f"<tr><th>{html.escape(n)}</th><td>{html.escape(v)}</td></tr>" for n, v in _rows(spec))
-    body += f"<details open><summary>Settings</summary><table>{rows}</table></details>"
+    body += f"{image}<details open><summary>Settings</summary><table>{rows}</table></details>"
     if run is not None and run.journal:
         changes = "".join(f"<li>step {c.step:,}: {html.escape(str(c))}</li>" for c in run.journal[-50:])
-        body += f"<details><summary>Changed during the run</summary><ul>{changes}</ul></details>"
-    return {"text/html": f'<div class="convlab-static">{_FOLD}{body}</div>', "text/plain": "\n".join(lines)}
+        body += f"<details open><summary>Changed during the run</summary><ul>{changes}</ul></details>"
+    return body
+
+
+def _text(run: "Run | None", spec: TrainSpec, title: str) -> str:
+    lines = [f"convlab: {title}"]
+    if run is not None:
+        lines.append(f"  {run!r}")
+    return "\n".join([*lines, *(f"  {name} = {value}" for name, value in _rows(spec))])
 
 
 def summary(run: "Run") -> str:
@@ -55,12 +90,11 @@ def summary(run: "Run") -> str:
     return text
 
 
-def _image(run: "Run") -> str:
+def _png(run: "Run") -> str:
     from convlab.plots.figure import png
     from convlab.plots.history import plot_run
 
-    data = base64.b64encode(png(plot_run(run))).decode("ascii")
-    return f'<img alt="{html.escape(summary(run))}" src="data:image/png;base64,{data}" style="max-width:100%">'
+    return base64.b64encode(png(plot_run(run))).decode("ascii")
 
 
 def _rows(spec: TrainSpec) -> list[tuple[str, str]]:

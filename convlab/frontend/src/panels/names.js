@@ -1,0 +1,50 @@
+// ipywidgets' sliders have a handle without a name, whose value a screen reader hears as a position, such as "23.00".
+
+/**
+ * Gives the controls below `panel` the names, values and tooltips that are written beside them, and keeps them so.
+ * @param {Element} panel
+ * @returns {() => void} stops it
+ */
+export function nameControls(panel) {
+  const own = new MutationObserver(() => all());
+  const all = () => {
+    for (const control of panel.querySelectorAll(".widget-inline-hbox")) {
+      own.observe(control, { subtree: true, childList: true, attributeFilter: ["title", "aria-valuetext"] });
+      name(control);
+    }
+    // The text beside them says it: a bar has no name, and an icon's would be its glyph.
+    for (const mute of panel.querySelectorAll(".progress, .fa")) set(mute, "aria-hidden", "true");
+  };
+  // Controls that are put in later: only whole elements matter, not the text of a readout.
+  const arrivals = new MutationObserver((records) => {
+    const added = records.flatMap((record) => [...record.addedNodes]);
+    if (added.some((node) => node instanceof Element && node.matches(".lm-Widget, .fa"))) all();
+  });
+  arrivals.observe(panel, { subtree: true, childList: true });
+  all();
+  return () => {
+    own.disconnect();
+    arrivals.disconnect();
+  };
+}
+
+/** @param {Element} control */
+function name(control) {
+  const label = control.querySelector(".widget-label");
+  if (!label?.textContent) return;
+  if (label.hasAttribute("title")) set(control, "title", label.getAttribute("title") ?? "");
+  for (const handle of control.querySelectorAll(".noUi-handle")) {
+    set(handle, "aria-label", label.textContent ?? "");
+    set(handle, "aria-valuetext", control.querySelector(".widget-readout")?.textContent ?? "");
+  }
+}
+
+/**
+ * Writes only what differs, because each writing is observed.
+ * @param {Element} element
+ * @param {string} attribute
+ * @param {string} value
+ */
+function set(element, attribute, value) {
+  if (element.getAttribute(attribute) !== value) element.setAttribute(attribute, value);
+}
