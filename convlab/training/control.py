@@ -85,9 +85,10 @@ class Control:
                     stood = True
                     stands(True)
                 with self._changed:
-                    self.standing = True
-                    self._changed.notify_all()
                     while self._paused and not self._granted and not self._stop and not self._changes:
+                        # Each time: a resume and a pause may both have come since.
+                        self.standing = True
+                        self._changed.notify_all()
                         self._changed.wait()
         if stood and going:
             stands(False)

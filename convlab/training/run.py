@@ -157,6 +157,7 @@ class Run:
     def _begin(self) -> None:
         claim(self, self.model)
         self._points["start"] = snapshot(self.model)
+        self.state = "running"
         self._thread = threading.Thread(target=self._main, name="convlab-run", daemon=True)
         self._thread.start()
 
