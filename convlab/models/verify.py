@@ -164,15 +164,16 @@ def _agrees(claimed: Box, found: Box, exact: list[bool]) -> bool:
 @contextmanager
 def _attributes_kept(model: nn.Module) -> Iterator[None]:
     # A forward may hang activations on its modules (`self.attention = ...`) or replace a buffer; poisoned ones must go.
-    held = [(module, dict(vars(module)), dict(module._buffers)) for module in model.modules()]
+    held = [(box, dict(box)) for module in model.modules() for box in (vars(module), module._buffers)]
     try:
         yield
     finally:
-        for module, attributes, buffers in held:
-            vars(module).clear()
-            vars(module).update(attributes)
-            module._buffers.clear()
-            module._buffers.update(buffers)
+        for box, kept in held:
+            for key in [key for key in box if key not in kept]:
+                del box[key]
+            for key, value in kept.items():
+                if box.get(key) is not value:
+                    box[key] = value
 
 
 class _Reached(Exception):  # noqa: N818 - no error: it ends a forward pass that has shown enough
