@@ -13,7 +13,9 @@ import torch
 from torch import nn
 
 # The mode is never changed by a trace, but a training thread may change it meanwhile: it must not be put back.
-_NOT_OURS = frozenset(("training", "_is_full_backward_hook"))
+_NOT_OURS = frozenset(("training",))
+# A forward does not touch a module's hooks, and there are many of those dicts.
+_MACHINERY = frozenset(vars(nn.Module())) - {"_parameters", "_buffers", "_modules"}
 
 
 @contextmanager
@@ -28,8 +30,8 @@ def given_back(model: nn.Module, *, torch_stream: bool = False) -> Iterator[None
     inner: list[tuple[Any, Any]] = [
         (box, box.copy())
         for attributes, _ in held
-        for box in attributes.values()
-        if type(box) in (list, dict, set) and box
+        for name, box in attributes.items()
+        if type(box) in (list, dict, set) and name not in _MACHINERY
     ]
     streams = _streams(torch_stream)
     try:

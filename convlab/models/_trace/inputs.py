@@ -109,7 +109,7 @@ def _bound(model: nn.Module, given: Any) -> Inputs:
         signature.bind(*made.args, **made.keywords)
     except TypeError as refusal:
         takes = [name for name, p in signature.parameters.items() if p.default is p.empty] or list(signature.parameters)
-        works = {name: (1, 3, 224, 224) for name in takes}
+        works = dict.fromkeys(takes, (1, 3, 224, 224))
         raise ValueError(
             f"{type(model).__name__}.forward takes {', '.join(signature.parameters)}, not what was given ({refusal}); "
             f"input_size={works} would work for RGB images"
@@ -189,7 +189,7 @@ def with_values(inputs: Inputs, device: torch.device) -> Inputs:
     made = {}
     for name, tensor in inputs.named.items():
         if tensor.device.type != "meta":
-            made[name] = tensor.detach().view_as(tensor)
+            made[name] = tensor.detach().clone()  # a layer may work in place
         elif tensor.dtype.is_floating_point:
             made[name] = torch.rand(tensor.shape, generator=generator, dtype=torch.float32).to(device, tensor.dtype)
         else:

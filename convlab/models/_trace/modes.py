@@ -113,6 +113,7 @@ _ELEMENTWISE = frozenset(
         "hardtanh",
     ]
 )
+_KEPT = "the forward writes an activation to a tensor that the model keeps; the trace leaves that tensor as it was"
 _ESCAPES = frozenset(("_local_scalar_dense", "item", "is_nonzero", "equal"))
 
 
@@ -147,12 +148,22 @@ class OperatorMode(TorchDispatchMode):
             self.tracer.decide_by_data(op.name)
         keywords = self._with_generator(op)
         if not any(tensor.device.type == "meta" for tensor in op.tensors):
-            return op.function(*op.args, **keywords)
+            return op.function(*self._spared(op), **keywords)
         args, keywords = tree_map(self.tracer.as_meta, (op.args, keywords))
         if keywords.get("device") is not None:
             keywords["device"] = META
         args = [META if isinstance(a, torch.device) else a for a in args]
         return op.function(*args, **keywords)
+
+    def _spared(self, op: Operator) -> tuple[Any, ...]:
+        """Return the arguments with copies of the statistics that a normalisation in training would move on."""
+        if "norm" not in op.name:
+            return op.args
+        names = [argument.name for argument in op.function._schema.arguments]
+        return tuple(
+            value.clone() if name.startswith("running_") and isinstance(value, torch.Tensor) else value
+            for name, value in zip(names, op.args, strict=False)
+        )
 
     def _with_generator(self, op: Operator) -> dict[str, Any]:
         """Draw from a generator of the trace's own, so that nobody else's stream of random numbers moves on."""
@@ -164,7 +175,7 @@ class OperatorMode(TorchDispatchMode):
 
     def _constant(self, op: Operator) -> Any:
         """Run what depends on no input: indices for real, so that their values survive; weights without storage."""
-        if op.function._schema.is_mutable and any(not self.tracer.is_ours(tensor) for tensor in _targets(op)):
+        if op.function._schema.is_mutable and any(map(self.tracer.is_protected, _targets(op))):
             return _targets(op)[0]  # a statistic of the user's model: it stays as it is
         if self.tracer.is_real:
             return self._made(op, op.function(*op.args, **self._with_generator(op)))
@@ -209,9 +220,8 @@ class OperatorMode(TorchDispatchMode):
 
     def _write(self, op: Operator) -> torch.Tensor:
         target = _targets(op)[0]
-        if not self.tracer.is_ours(target):
-            if target.device.type != "meta":
-                self.tracer.note("the forward writes to a tensor that it keeps, which the trace leaves as it was")
+        if self.tracer.is_protected(target):
+            self.tracer.note(_KEPT)
             return target
         self._run(op)
         ndim = target.dim()
@@ -355,6 +365,11 @@ class FunctionMode(TorchFunctionMode):
         if name in _QUESTIONS:
             return func(*args, **keywords)
         tracer = self.tracer
+        target = _target(name, args, keywords)
+        if target is not None and tracer.is_protected(target):
+            if any(tracer.state(tensor) is not None for tensor in tensors_in(args)):
+                tracer.note(_KEPT)
+            return None if name == "__setitem__" else target  # not even its version may move on
         tracer.function, tracer.pending = name, 0
         rule = FUNCTIONS.get(func)
         if rule is not None and not tracer.is_real and _on_activations(args, keywords):
@@ -379,6 +394,20 @@ class FunctionMode(TorchFunctionMode):
         if isinstance(value, torch.Tensor) and tag_of(value) is None and self.tracer.is_ours(args[0]):
             return self._below(func, args, {})  # .T and the like make tensors
         return value
+
+
+_AUGMENTED = frozenset(
+    f"__i{name}__" for name in ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift"]
+)
+
+
+def _target(name: str, args: tuple[Any, ...], keywords: dict[str, Any]) -> torch.Tensor | None:
+    """Return the tensor that a function writes to, if it does."""
+    target = keywords.get("out")
+    if target is None and args and name[-1:] == "_":
+        writes = name[-2:] != "__" or name == "__setitem__" or name in _AUGMENTED
+        target = args[0] if writes else None
+    return target if isinstance(target, torch.Tensor) else None
 
 
 def _on_activations(args: tuple[Any, ...], keywords: dict[str, Any]) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from convlab.models._trace import states
 from convlab.models._trace.errors import Leak, NeedsValues, NoBatch
@@ -120,7 +122,8 @@ class Tracer:
     def __init__(self, model: nn.Module, *, is_real: bool, watch_all: bool) -> None:
         self.is_real, self.watch_all = is_real, watch_all
         self.names = {id(module): _without_wrappers(name) for name, module in model.named_modules()}
-        self.constants = frozenset(_own_tensors(model))
+        self.own = list(_own_tensors(model))
+        self.constants = frozenset(map(id, self.own))
         self.operators: Any = None  # the mode that watches all operators, on its own or below the functions
         self.generator = torch.Generator().manual_seed(0)
         self.function = ""
@@ -176,6 +179,23 @@ class Tracer:
     def is_ours(self, tensor: torch.Tensor) -> bool:
         """Whether the trace made this tensor, so that it may be written to."""
         return _TAG in tensor.__dict__
+
+    def is_protected(self, tensor: torch.Tensor) -> bool:
+        """Whether a write would change a tensor of the model's: a parameter, a buffer, or a view of one."""
+        if id(tensor) in self.constants:
+            return True
+        if tensor.device.type == "meta":
+            return False
+        with torch._C.DisableTorchFunction():
+            return tensor.untyped_storage().data_ptr() in self._own_storages
+
+    @cached_property
+    def _own_storages(self) -> set[int]:
+        return {
+            tensor.untyped_storage().data_ptr()
+            for tensor in self.own
+            if tensor.device.type != "meta" and not is_lazy(tensor)
+        } - {0}
 
     def is_view(self, tensor: torch.Tensor) -> bool:
         """Whether the tensor is known as a view of another."""
@@ -257,11 +277,11 @@ def _without_wrappers(name: str) -> str:
     return ".".join(part for part in name.split(".") if part != "_orig_mod")
 
 
-def _own_tensors(model: nn.Module) -> Iterator[int]:
+def _own_tensors(model: nn.Module) -> Iterator[torch.Tensor]:
     for module in model.modules():
         for held in (module._parameters.values(), module._buffers.values(), module.__dict__.values()):
             for value in held:
                 if isinstance(value, torch.Tensor):
-                    yield id(value)
+                    yield value
                 elif isinstance(value, (list, tuple)):
-                    yield from (id(item) for item in value if isinstance(item, torch.Tensor))
+                    yield from (item for item in value if isinstance(item, torch.Tensor))
