@@ -1,12 +1,15 @@
 """The model as it would be with one layer set otherwise, to be traced while the live one goes on training."""
 
 import copy
+import re
 from types import MethodType
 from typing import Any, Final
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
+
+from convlab.models.trace import Trace, trace
 
 _CONV: Final = ("kernel_size", "stride", "padding", "dilation")
 _POOL: Final = ("kernel_size", "stride", "padding")
@@ -201,3 +204,28 @@ def padding_that_keeps_size(padding: int, old: tuple[int, int], new: tuple[int, 
     (old_kernel, old_dilation), (new_kernel, new_dilation) = old, new
     more = new_dilation * (new_kernel - 1) - old_dilation * (old_kernel - 1)
     return max(0, padding + more // 2)
+
+
+def trace_refitted(model: nn.Module, input_size: Any) -> tuple[Trace, dict[str, int]]:
+    """Trace `model`; a linear layer whose ``in_features`` no longer fit is traced with those that would.
+
+    Returns the trace and the new ``in_features`` by path, empty where all fitted. Other misfits end the trace as ever.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 10))
+        >>> found, refitted = trace_refitted(net, (1, 1, 8, 8))
+        >>> refitted, found.output.output_size
+        ({'2': 72}, (1, 10))
+    """
+    refitted: dict[str, int] = {}
+    while True:
+        found = trace(model, input_size)
+        error = found.error
+        should_be = error and re.search(r"in_features should be (\d+)", error.repair)
+        if error is None or not should_be or error.path in refitted:
+            return found, refitted
+        layer = dict(model.named_modules()).get(error.path)
+        if layer is None or _settings_of(layer) != ("in_features",):
+            return found, refitted
+        refitted[error.path] = int(should_be[1])
+        model = what_if(model, error.path, in_features=refitted[error.path])
