@@ -8,15 +8,12 @@ _FRONTEND = Path(__file__).parent
 def asset(name: str) -> Path:
     """Path of a bundled file, such as ``"chart.js"``.
 
-    Raises
-    ------
-    FileNotFoundError
-        If the bundle was never made, which happens when convlab is imported from a bare checkout.
+    Raises:
+        FileNotFoundError: the bundle was never made, which happens when convlab is imported from a bare checkout.
 
-    Examples
-    --------
-    >>> asset("chart.js").suffix
-    '.js'
+    Example:
+        >>> asset("chart.js").suffix
+        '.js'
     """
     path = _FRONTEND / "static" / name
     if not path.is_file():

@@ -34,28 +34,22 @@ class LiveChart(anywidget.AnyWidget):
     infinity are drawn as gaps. Points at or before the last step of their series take the place of what stood from
     there on. Every method may be called from any thread.
 
-    Attributes
-    ----------
-    log_scale : bool
-        Whether the axis of the loss is logarithmic.
-    smoothing : float
-        What one step leaves of the past in the smoothed training curves: 0 is off, 0.9 averages over about 10
-        steps, at most 0.9999.
-    marks : list of dict
-        What `mark` has set, each ``{"step": float, "label": str}``.
-    provider : callable or None
-        Returns the whole content, ``{series: (x, y)}``, for a view that joins late; thin out a long history. It is
-        called on whichever thread handles messages, while the chart's own lock is held: do not call the chart
-        while holding a lock that the provider needs.
+    Attributes:
+        log_scale: whether the axis of the loss is logarithmic.
+        smoothing: what one step leaves of the past in the smoothed training curves: 0 is off, 0.9 averages over about
+            10 steps, at most 0.9999.
+        marks: what `mark` has set, each ``{"step": float, "label": str}``.
+        provider: returns the whole content, ``{series: (x, y)}``, for a view that joins late; thin out a long history.
+            It is called on whichever thread handles messages, while the chart's own lock is held: do not call the
+            chart while holding a lock that the provider needs.
 
-    Examples
-    --------
-    >>> chart = LiveChart(smoothing=0.0)
-    >>> chart.provider = lambda: {"train_loss": ([1, 2], [2.3, 2.1])}
-    >>> chart.append("train_loss", 3, 1.9)
-    >>> chart.mark(3, "lr 0.1 → 0.01")
-    >>> chart.marks
-    [{'step': 3.0, 'label': 'lr 0.1 → 0.01'}]
+    Example:
+        >>> chart = LiveChart(smoothing=0.0)
+        >>> chart.provider = lambda: {"train_loss": ([1, 2], [2.3, 2.1])}
+        >>> chart.append("train_loss", 3, 1.9)
+        >>> chart.mark(3, "lr 0.1 → 0.01")
+        >>> chart.marks
+        [{'step': 3.0, 'label': 'lr 0.1 → 0.01'}]
     """
 
     _esm = asset("chart.js")
@@ -108,10 +102,8 @@ class LiveChart(anywidget.AnyWidget):
     def set_ghosts(self, ghosts: Sequence[Mapping[str, Any]]) -> None:
         """Show earlier runs as faint lines, the newest `MAX_GHOSTS` of them.
 
-        Parameters
-        ----------
-        ghosts : sequence of mapping
-            Each ``{"name": str, "series": {series: (x, y)}}``, the oldest first.
+        Args:
+            ghosts: each ``{"name": str, "series": {series: (x, y)}}``, the oldest first.
         """
         packed: list[tuple[dict[str, object], bytes]] = []
         for ghost in ghosts[-MAX_GHOSTS:]:
