@@ -13,7 +13,9 @@ PACKAGE = Path(__file__).parents[1] / "convlab"
 
 # From the ground up; a room may import those before it.
 ROOMS = [
+    "formula",
     "spec",
+    "schedule_spec",
     "geometry",
     "models",
     "data",
@@ -28,7 +30,9 @@ ROOMS = [
 DISPLAY = {"ipywidgets", "anywidget", "IPython", "matplotlib"}
 HEAVY = {"torch", "numpy", "pandas", "matplotlib", "sklearn", "ipywidgets", "anywidget"}
 REFUSED = {
+    "formula": HEAVY,
     "spec": HEAVY,
+    "schedule_spec": HEAVY,
     "geometry": HEAVY,
     "models": DISPLAY,
     "data": DISPLAY,
