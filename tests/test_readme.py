@@ -24,5 +24,5 @@ def test_its_links_lead_somewhere() -> None:
 
 def test_its_commands_are_commands() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for name in set(re.findall(r"\bmake (\w+)", README)):
+    for name in set(re.findall(r"(?:^|`)make (\w+)", README, re.MULTILINE)):
         assert re.search(rf"^{name}:", makefile, re.MULTILINE), name
