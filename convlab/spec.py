@@ -38,10 +38,10 @@ class Limits:
             return None
         kind = numbers.Integral if self.whole else numbers.Real
         if isinstance(value, kind) and not isinstance(value, bool):
+            number: Any = value
             # Compared before it is converted: a huge int has no float. NaN compares false.
-            inside = self.low < value if self.above else self.low <= value
-            if inside and value <= self.high:
-                return int(value) if self.whole else float(value)
+            if (self.low < number if self.above else self.low <= number) and number <= self.high:
+                return int(number) if self.whole else float(number)
         low, high = _plain(self.low), _plain(self.high)
         span = f"above {low} and at most {high}" if self.above else f"from {low} to {high}"
         raise SpecError(

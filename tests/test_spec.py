@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convlab.spec import DEVICES, LIMITS, OPTIMIZERS, SpecError, TrainSpec
@@ -53,6 +53,7 @@ specs = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(specs)
 def test_whatever_is_allowed_survives_json_pickle_and_replace(spec):
     assert TrainSpec.from_json(spec.to_json()) == spec
@@ -61,6 +62,7 @@ def test_whatever_is_allowed_survives_json_pickle_and_replace(spec):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None)
 @given(data=st.data())
 def test_whatever_is_forbidden_is_refused_with_a_value_that_works(name, data):
     value = data.draw(forbidden(name))
@@ -84,7 +86,9 @@ def test_bounds_in_the_message_are_the_bounds(name):
     limits = LIMITS[name]
     with pytest.raises(SpecError) as caught:
         TrainSpec(**{name: "no number"})
-    low, high = re.search(r"(?:from|above) (\S+) (?:to|and at most) (\S+?)(?: or None)?, got", str(caught.value)).groups()
+    low, high = re.search(
+        r"(?:from|above) (\S+) (?:to|and at most) (\S+?)(?: or None)?, got", str(caught.value)
+    ).groups()
     kind = int if limits.whole else float
     assert getattr(TrainSpec(**{name: kind(high)}), name) == limits.high
     if limits.above:
@@ -95,6 +99,7 @@ def test_bounds_in_the_message_are_the_bounds(name):
     assert ("or None" in str(caught.value)) == limits.optional
 
 
+@settings(deadline=None)
 @given(st.text(max_size=8) | st.integers() | st.none())
 def test_optimizer_and_device_are_known_names(value):
     for name, known in (("optimizer", OPTIMIZERS), ("device", DEVICES)):
@@ -122,7 +127,9 @@ def test_nearest_name_is_suggested(name, value, advice):
         TrainSpec(**{name: value})
 
 
-@pytest.mark.parametrize("value", [0.9, "ab", (0.9,), (0.9, 0.9, 0.9), (0.9, 1.0), (-0.1, 0.9), (math.nan, 0.5), None, (10**400, 0)])
+@pytest.mark.parametrize(
+    "value", [0.9, "ab", (0.9,), (0.9, 0.9, 0.9), (0.9, 1.0), (-0.1, 0.9), (math.nan, 0.5), None, (10**400, 0)]
+)
 def test_betas_are_two_numbers_below_one(value):
     with pytest.raises(SpecError) as caught:
         TrainSpec(betas=value)
@@ -159,7 +166,7 @@ def test_numbers_of_numpy_become_pythons_own():
     ids=["made", "replaced", "read"],
 )
 def test_unknown_argument_suggests_the_nearest(make):
-    with pytest.raises(SpecError, match="no argument 'momentun'; did you mean momentum?"):
+    with pytest.raises(SpecError, match=r"no argument 'momentun'; did you mean momentum\?"):
         make()
 
 

@@ -58,7 +58,13 @@ ids = [f"{spec.optimizer}-{spec.momentum}" for spec in SPECS]
 def test_same_bits_with_settings_that_change(spec):
     ours, theirs, a, b = pair(spec)
     step = fused_step(a)
-    changes = {3: ("lr", 0.02), 5: ("weight_decay", 0.3), 7: ("momentum", 0.9), 11: ("momentum", 0.0), 15: ("momentum", 0.8)}
+    changes = {
+        3: ("lr", 0.02),
+        5: ("weight_decay", 0.3),
+        7: ("momentum", 0.9),
+        11: ("momentum", 0.0),
+        15: ("momentum", 0.8),
+    }
     changes |= {18: ("betas", (0.7, 0.8))}
     for i in range(22):
         if i in changes:

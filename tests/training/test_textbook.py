@@ -47,7 +47,10 @@ def test_smoothing_and_clipping_are_torchs():
 def test_a_last_batch_of_one_is_trained_where_batch_norm_can():
     data = some_digits(33)
     spec = TrainSpec(epochs=2, batch_size=4)
-    build = lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout(), nn.Linear(144, 10))
+
+    def build():
+        return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout(), nn.Linear(144, 10))
+
     ours, theirs = made(build), made(build)
     run = fit(ours, data, spec)
     assert run.history.train_loss.tolist() == textbook(theirs, data.train.x, data.train.y, spec)
@@ -93,7 +96,10 @@ def test_every_kind_of_random_layer():
 def test_channels_last_draws_dropout_as_the_textbook_does():
     data = some_digits(90)
     spec = TrainSpec(epochs=2, channels_last=True)
-    build = lambda: nn.Sequential(nn.Conv2d(1, 8, 3), nn.Dropout(0.4), nn.Flatten(), nn.Linear(288, 10))
+
+    def build():
+        return nn.Sequential(nn.Conv2d(1, 8, 3), nn.Dropout(0.4), nn.Flatten(), nn.Linear(288, 10))
+
     ours, theirs = made(build), made(build).to(memory_format=torch.channels_last)
     run = fit(ours, data, spec)
     x = data.train.x.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,34 @@
+"""Watching a live run from a test."""
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from convlab.spec import TrainSpec
+from convlab.training.run import Run
+
+LONG = TrainSpec(epochs=100_000, batch_size=20)
+
+
+def stands_still(run: Run) -> int:
+    """Assert that nothing moves for a while; the steps done."""
+    steps, weights = run.history.num_steps, [p.detach().clone() for p in run.model.parameters()]
+    time.sleep(0.15)
+    assert run.history.num_steps == steps
+    assert all(torch.equal(a, b) for a, b in zip(run.model.parameters(), weights, strict=True))
+    return steps
+
+
+def goes_on(run: Run) -> None:
+    """Wait for some more steps."""
+    steps = run.history.num_steps
+    until(lambda: run.history.num_steps > steps + 2)
+
+
+def until(condition: Callable[[], object], timeout: float = 30) -> None:
+    """Wait until `condition()` is true."""
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, "still not so"
+        time.sleep(0.002)
