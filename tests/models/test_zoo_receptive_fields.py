@@ -122,7 +122,8 @@ def test_size_jump_and_start_hold_far_from_the_borders(name):
 def with_axis(size, axis, first_length, more):
     """Lengthen an axis; a second input of half the first one's size grows by half as much."""
     grown = list(size)
-    grown[axis] += round(more * size[axis] / first_length)
+    if axis < len(size):
+        grown[axis] += round(more * size[axis] / first_length)
     return tuple(grown)
 
 

@@ -140,7 +140,8 @@ def load() -> dict[str, Entry]:
     import zoo_branches
     import zoo_functional
     import zoo_hosts
+    import zoo_more
     import zoo_plain
 
-    assert zoo_attention, (zoo_branches, zoo_functional, zoo_hosts, zoo_plain)
+    assert zoo_attention, (zoo_branches, zoo_functional, zoo_hosts, zoo_more, zoo_plain)
     return ZOO
