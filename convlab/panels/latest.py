@@ -8,9 +8,20 @@ class Latest:
     """Runs one job at a time in a thread of its own; of the jobs that arrive meanwhile only the last is kept.
 
     A slider sends sixty values a second: a panel that worked through them all would lag behind the hand.
+
+    Args:
+        on_error: what to do with what a job raised, in the job's thread.
+
+    Example:
+        >>> seen = []
+        >>> latest = Latest(lambda error: seen.append(str(error)))
+        >>> latest(lambda: seen.append("done"))
+        >>> latest.wait()
+        >>> seen
+        ['done']
     """
 
-    def __init__(self, on_error: Callable[[Exception], None]) -> None:
+    def __init__(self, on_error: Callable[[BaseException], None]) -> None:
         self._on_error = on_error
         self._changed = threading.Condition()
         self._next: Callable[[], None] | None = None
@@ -41,5 +52,13 @@ class Latest:
                     return
             try:
                 job()
-            except Exception as error:  # shown in the panel: in this thread nobody would see it
-                self._on_error(error)
+            # Shown in the panel: in this thread nobody would see it. A model's own SystemExit must not end the thread.
+            except BaseException as error:
+                self._tell(error)
+
+    def _tell(self, error: BaseException) -> None:
+        try:
+            self._on_error(error)
+        except Exception:
+            # The panel itself is broken or closed; whoever waits must not wait for ever.
+            threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, None)))

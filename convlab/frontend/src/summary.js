@@ -1,17 +1,40 @@
 // The summary of a model as a foldable table. Rows are facts made in Python; here they are only drawn.
+import { keepKeys } from "./shared/keys.js";
 import { SummaryTable } from "./summary/table.js";
+
+const DRAWN = ["layers", "cells", "totals", "largest", "error", "columns"];
 
 export default {
   /** @param {{model: any, el: HTMLElement}} context */
   render({ model, el }) {
-    const table = new SummaryTable(el, (path) => {
-      model.set("selected", path);
-      model.save_changes();
+    const stop = keepKeys(el);
+    const table = new SummaryTable(el, {
+      pick: (path) => model.send({ pick: path }),
+      choose: (columns) => {
+        model.set("columns", columns);
+        model.save_changes();
+      },
     });
-    const draw = () => table.draw(model.get("rows"), model.get("totals"), model.get("error"), model.get("selected"));
-    model.on("change:selected", () => table.select(model.get("selected")));
-    const redraw = () => requestAnimationFrame(draw);
-    for (const name of ["rows", "totals", "error"]) model.on(`change:${name}`, redraw);
+    const draw = () => {
+      table.draw(Object.fromEntries(DRAWN.map((name) => [name, model.get(name)])));
+      table.select(model.get("selected"));
+    };
+    let waiting = 0;
+    const redraw = () => {
+      waiting ||= requestAnimationFrame(() => {
+        waiting = 0;
+        draw();
+      });
+    };
+    const select = () => table.select(model.get("selected"));
+    for (const name of DRAWN) model.on(`change:${name}`, redraw);
+    model.on("change:selected", select);
     draw();
+    return () => {
+      stop();
+      cancelAnimationFrame(waiting);
+      for (const name of DRAWN) model.off(`change:${name}`, redraw);
+      model.off("change:selected", select);
+    };
   },
 };

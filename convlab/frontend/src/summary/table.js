@@ -1,117 +1,129 @@
-import { count, megabytes, size } from "./format.js";
+import { COLUMNS } from "./columns.js";
 
-/**
- * @typedef {{path: string, kind: string, depth: number, is_leaf: boolean, output_size: number[], num_params: number,
- *   mult_adds: number, memory: number, receptive_field: string, jump: string, params_share: number,
- *   mult_adds_share: number, memory_share: number, before: Record<string, any>}} Row
- */
+/** @typedef {import("./columns.js").Row} Row */
+/** @typedef {import("./columns.js").Column} Column */
+/** @typedef {{pick: (path: string) => void, choose: (columns: string[]) => void}} Actions */
 
-const COLUMNS = [
-  { key: "path", label: "layer", title: "Name of the layer or function; containers fold on a click of their triangle." },
-  { key: "kind", label: "kind", title: "Class of the module, or name of the function." },
-  { key: "output_size", label: "output_size", title: "Size of what comes out: batch, channels, height, width.", format: size },
-  { key: "num_params", label: "num_params", title: "Weights and biases.", format: count, share: "params_share" },
-  {
-    key: "mult_adds",
-    label: "mult_adds",
-    title: "Multiplications with additions in one forward pass.",
-    format: count,
-    share: "mult_adds_share",
-  },
-  { key: "memory", label: "memory, MB", title: "Memory of the output, in megabytes.", format: megabytes, share: "memory_share" },
-  {
-    key: "receptive_field",
-    label: "receptive field, px",
-    title: "How many input pixels a unit sees along each axis; global: it sees all of them, the local path in brackets.",
-  },
-  { key: "jump", label: "jump, px", title: "Distance in input pixels between neighbouring units (the effective stride)." },
-];
-
-/** A table whose rows stay in place while their numbers change. */
+/** A table whose rows stay in place while their numbers change; a cell is only touched where it says something new. */
 export class SummaryTable {
   /**
    * @param {HTMLElement} el
-   * @param {(path: string) => void} onSelect
+   * @param {Actions} actions
    */
-  constructor(el, onSelect) {
-    this.onSelect = onSelect;
+  constructor(el, actions) {
+    this.actions = actions;
     /** @type {Set<string>} */
     this.folded = new Set();
     /** @type {Row[]} */
     this.rows = [];
+    /** @type {Column[]} */
+    this.columns = [];
+    /** @type {Record<string, string>} */
+    this.largest = {};
     this.selected = "";
     el.classList.add("convlab", "convlab-summary");
-    const table = document.createElement("table");
-    const head = table.createTHead().insertRow();
-    for (const column of COLUMNS) {
-      const cell = document.createElement("th");
-      cell.scope = "col";
-      cell.textContent = column.label;
-      cell.title = column.title;
-      head.append(cell);
-    }
-    this.body = table.createTBody();
-    this.foot = document.createElement("div");
-    this.foot.className = "convlab-summary-totals";
-    this.error = document.createElement("div");
-    this.error.className = "convlab-error";
+    this.table = element("table");
+    this.head = this.table.createTHead().insertRow();
+    this.body = this.table.createTBody();
+    this.bar = element("div", "convlab-summary-bar");
+    this.most = element("div", "convlab-summary-most");
+    this.folds = element("div", "convlab-summary-folds");
+    this.folds.append(
+      button("Fold all", "Show the outermost containers only.", () => this.foldAll(true)),
+      button("Unfold all", "Show every layer.", () => this.foldAll(false)),
+    );
+    this.chooser = element("details", "convlab-summary-chooser");
+    this.bar.append(this.most, this.folds, this.chooser);
+    this.foot = element("div", "convlab-summary-totals");
+    this.error = element("div", "convlab-error");
     this.error.setAttribute("role", "status");
-    const scroll = document.createElement("div");
-    scroll.className = "convlab-summary-scroll";
-    scroll.append(table);
-    el.replaceChildren(scroll, this.error, this.foot);
+    this.error.setAttribute("aria-live", "polite");
+    const scroll = element("div", "convlab-summary-scroll");
+    scroll.tabIndex = 0; // to be scrolled by keys
+    scroll.setAttribute("role", "region");
+    scroll.setAttribute("aria-label", "Summary of the model");
+    scroll.append(this.table);
+    el.replaceChildren(this.bar, scroll, this.foot, this.error);
   }
 
-  /**
-   * @param {Row[]} rows
-   * @param {Record<string, any>} totals
-   * @param {string} error
-   * @param {string} selected
-   */
-  draw(rows, totals, error, selected) {
-    this.rows = rows;
-    while (this.body.rows.length > rows.length) this.body.deleteRow(-1);
-    rows.forEach((row, index) => this.drawRow(this.body.rows[index] ?? this.newRow(), row));
-    this.error.textContent = error;
+  /** @param {any} facts */
+  draw({ layers, cells, totals, largest, error, columns }) {
+    this.rows = layers.map((/** @type {any} */ [path, call, kind, depth, isLeaf], /** @type {number} */ i) => {
+      return { path, call, kind, depth, isLeaf, cells: cells[i] };
+    });
+    if (cells.length !== layers.length) return; // the other half of the news is under way
+    this.setColumns(columns);
+    this.largest = Object.fromEntries(largest.map((/** @type {string[]} */ [name, , path]) => [name, path]));
+    while (this.body.rows.length > this.rows.length) this.body.deleteRow(-1);
+    while (this.body.rows.length < this.rows.length) this.addRow();
+    this.rows.forEach((row, index) => this.drawRow(this.body.rows[index], row));
+    write(this.error, error);
     this.error.hidden = !error;
-    this.foot.replaceChildren(...Object.entries(totals).map(([name, value]) => total(name, value)));
+    this.drawMost(largest);
+    this.drawTotals(totals);
+    this.folds.hidden = this.rows.every((row) => row.isLeaf);
     this.fold();
-    this.select(selected);
   }
 
-  newRow() {
-    const line = this.body.insertRow();
-    for (const column of COLUMNS) {
-      const cell = document.createElement(column.key === "path" ? "th" : "td");
-      if (column.key === "path") {
-        const fold = document.createElement("button");
-        fold.className = "convlab-fold";
-        fold.addEventListener("click", () => this.toggle(line.dataset.path ?? ""));
-        const name = document.createElement("button");
-        name.className = "convlab-row-name";
-        name.addEventListener("click", () => this.onSelect(line.dataset.path ?? ""));
-        cell.append(fold, name);
-      } else {
-        cell.className = column.format ? "convlab-number" : "";
-      }
-      line.append(cell);
+  /** @param {string[]} names */
+  setColumns(names) {
+    if (this.columns.map((column) => column.key).join() === names.join()) return;
+    this.columns = COLUMNS.filter((column) => names.includes(column.key));
+    this.body.replaceChildren();
+    this.head.replaceChildren(heading("layer", "Name of the layer or function. Click it to see its receptive field."));
+    for (const { label, title, isNumber } of this.columns) this.head.append(heading(label, title, isNumber));
+    const summary = element("summary");
+    summary.textContent = "Columns";
+    const list = element("div", "convlab-summary-choices");
+    for (const { key, label, title } of COLUMNS) {
+      const choice = element("label");
+      const box = element("input");
+      box.type = "checkbox";
+      box.checked = names.includes(key);
+      box.addEventListener("change", () => {
+        const now = COLUMNS.filter((c) => (c.key === key ? box.checked : this.columns.includes(c)));
+        this.actions.choose(now.map((c) => c.key));
+      });
+      choice.title = title;
+      choice.append(box, label);
+      list.append(choice);
     }
-    return line;
+    const focused = this.chooser.contains(document.activeElement)
+      ? [...this.chooser.querySelectorAll("input")].indexOf(/** @type {any} */ (document.activeElement))
+      : -1;
+    this.chooser.replaceChildren(summary, list);
+    this.chooser.querySelectorAll("input")[focused]?.focus();
   }
+
+  addRow() {
+    const line = this.body.insertRow();
+    const cell = element("th");
+    cell.scope = "row";
+    cell.append(
+      button("", "", () => this.toggle(this.rowOf(line).path), "convlab-fold"),
+      button("", "", () => this.actions.pick(this.rowOf(line).path), "convlab-row-name"),
+      element("span", "convlab-row-call"),
+    );
+    line.append(cell);
+    for (const column of this.columns) {
+      const data = element("td", column.isNumber ? "convlab-number" : "");
+      data.append(element("span", "convlab-was"), element("span"));
+      line.append(data);
+    }
+  }
+
+  /** @param {HTMLTableRowElement} line */
+  rowOf = (line) => this.rows[line.sectionRowIndex];
 
   /**
    * @param {HTMLTableRowElement} line
    * @param {Row} row
    */
   drawRow(line, row) {
-    line.dataset.path = row.path;
-    line.className = row.is_leaf ? "convlab-leaf" : "convlab-container";
-    COLUMNS.forEach((column, index) => {
-      const cell = line.cells[index];
-      const value = /** @type {any} */ (row)[column.key];
-      if (column.key === "path") this.drawName(cell, row);
-      else drawValue(cell, value, row, column);
-    });
+    const name = `${row.isLeaf ? "convlab-leaf" : "convlab-container"} convlab-${row.cells.state}`;
+    if (line.className !== name) line.className = name;
+    this.drawName(line.cells[0], row);
+    this.columns.forEach((column, index) => this.drawValue(line.cells[index + 1], row, column));
   }
 
   /**
@@ -119,63 +131,191 @@ export class SummaryTable {
    * @param {Row} row
    */
   drawName(cell, row) {
-    const [fold, name] = /** @type {any} */ (cell.children);
-    cell.style.paddingLeft = `${0.4 + row.depth}em`;
-    fold.hidden = row.is_leaf;
-    fold.textContent = this.folded.has(row.path) ? "▸" : "▾";
-    fold.setAttribute("aria-label", `Fold ${row.path}`);
-    fold.setAttribute("aria-expanded", String(!this.folded.has(row.path)));
-    name.textContent = row.path.split(".").at(-1) ?? "";
-    name.title = `${row.path}: show its receptive field`;
+    const isOpen = !this.folded.has(row.path);
+    const state = [row.path, row.call, row.depth, row.isLeaf, isOpen].join("\n");
+    if (cell.dataset.state === state) return;
+    cell.dataset.state = state;
+    const [fold, name, call] = /** @type {HTMLElement[]} */ ([...cell.children]);
+    cell.style.setProperty("--depth", String(row.depth));
+    fold.classList.toggle("convlab-leaf-fold", row.isLeaf);
+    /** @type {HTMLButtonElement} */ (fold).disabled = row.isLeaf;
+    fold.textContent = isOpen ? "▾" : "▸";
+    fold.title = `${isOpen ? "Fold" : "Unfold"} ${row.path}`;
+    fold.setAttribute("aria-label", fold.title);
+    fold.setAttribute("aria-expanded", String(isOpen));
+    name.textContent = row.path.split(".").at(-1) || "the model";
+    name.title = `${row.path || "the model"}: show its receptive field`;
+    call.textContent = row.call ? ` call ${row.call + 1}` : "";
+    call.title = row.call ? "The same layer, with the same weights, called once more." : "";
+  }
+
+  /**
+   * @param {HTMLTableCellElement} cell
+   * @param {Row} row
+   * @param {Column} column
+   */
+  drawValue(cell, row, column) {
+    const { cells } = row;
+    const format = (/** @type {any} */ value) => (column.format ? column.format(value, row) : String(value));
+    const isKind = column.key === "kind";
+    const value = isKind ? row.kind : /** @type {any} */ (cells)[column.key];
+    const was = cells.before[column.key];
+    const isFailed = cells.state === "failed";
+    const text = isFailed && !isKind && column.key !== "kernel_size" ? "" : format(value);
+    const wasText = was === undefined ? "" : format(was);
+    const isChanged = wasText !== "" && wasText !== text;
+    write(/** @type {HTMLElement} */ (cell.firstChild), isChanged ? `${wasText} → ` : "");
+    write(/** @type {HTMLElement} */ (cell.lastChild), isFailed && column.key === "output_size" ? "does not fit" : text);
+    toggle(cell, "data-changed", isChanged);
+    if (isKind) {
+      toggle(cell, "data-frozen", cells.num_params > 0 && cells.trainable === 0);
+      toggle(cell, "data-partly-frozen", cells.trainable > 0 && cells.trainable < cells.num_params);
+      tip(cell, cells.trainable < cells.num_params ? `${cells.details}, frozen` : cells.details);
+      return;
+    }
+    if (!column.share) return;
+    const share = cells.state === "ok" ? /** @type {any} */ (cells)[column.share] : 0;
+    const width = `${(100 * share).toFixed(1)}%`;
+    if (cell.style.getPropertyValue("--share") !== width) cell.style.setProperty("--share", width);
+    const exact = (column.exact ?? format)(value);
+    tip(cell, share ? `${exact}: ${(100 * share).toFixed(1)} % of the total` : "");
+    toggle(cell, "data-dominant", row.isLeaf && share > 0 && this.largest[column.key] === row.path);
+  }
+
+  /** @param {string[][]} largest */
+  drawMost(largest) {
+    const text = largest.flat().join("\n");
+    if (this.most.dataset.text === text) return;
+    this.most.dataset.text = text;
+    this.most.replaceChildren(...(largest.length ? ["Largest: "] : []));
+    largest.forEach(([, what, path, part], index) => {
+      const name = button(path || "the model", `Select ${path}`, () => this.actions.pick(path), "convlab-row-name");
+      this.most.append(index ? ", " : "", `${what} in `, name, ` ${part}`);
+    });
+  }
+
+  /** @param {string[][]} totals */
+  drawTotals(totals) {
+    while (this.foot.children.length > totals.length) this.foot.lastElementChild?.remove();
+    totals.forEach(([name, value, was, meaning], index) => {
+      const item = /** @type {HTMLElement} */ (this.foot.children[index] ?? this.foot.appendChild(total()));
+      write(/** @type {HTMLElement} */ (item.children[0]), `${name} `);
+      write(/** @type {HTMLElement} */ (item.children[1]), was ? `${was} → ` : "");
+      write(/** @type {HTMLElement} */ (item.children[2]), value);
+      toggle(item, "data-changed", Boolean(was));
+      tip(item, meaning);
+    });
+  }
+
+  /** @param {boolean} all */
+  foldAll(all) {
+    this.folded = new Set(all ? this.rows.filter((row) => !row.isLeaf).map((row) => row.path) : []);
+    this.fold();
   }
 
   /** @param {string} path */
   toggle(path) {
     if (!this.folded.delete(path)) this.folded.add(path);
-    this.rows.forEach((row, index) => this.drawName(this.body.rows[index].cells[0], row));
     this.fold();
   }
 
   fold() {
-    const closed = [...this.folded];
     this.rows.forEach((row, index) => {
-      this.body.rows[index].hidden = closed.some((path) => row.path.startsWith(`${path}.`));
+      const line = this.body.rows[index];
+      const hidden = this.isUnderFold(row.path);
+      if (line.hidden !== hidden) line.hidden = hidden;
+      const isFolded = !row.isLeaf && this.folded.has(row.path);
+      toggle(line, "data-folded", isFolded);
+      this.drawName(line.cells[0], row);
     });
+  }
+
+  /** @param {string} path */
+  isUnderFold(path) {
+    if (!this.folded.size) return false;
+    for (let dot = path.lastIndexOf("."); dot > 0; dot = path.lastIndexOf(".", dot - 1)) {
+      if (this.folded.has(path.slice(0, dot))) return true;
+    }
+    return false;
   }
 
   /** @param {string} path */
   select(path) {
     this.selected = path;
-    for (const line of this.body.rows) line.toggleAttribute("data-selected", line.dataset.path === path);
+    this.rows.forEach((row, index) => {
+      toggle(this.body.rows[index], "data-selected", path !== "" && row.path === path);
+    });
   }
 }
 
 /**
- * @param {HTMLTableCellElement} cell
- * @param {any} value
- * @param {Row} row
- * @param {{key: string, format?: (value: any) => string, share?: string}} column
+ * @template {keyof HTMLElementTagNameMap} Name
+ * @param {Name} name
+ * @param {string} [className]
  */
-function drawValue(cell, value, row, column) {
-  const format = column.format ?? String;
-  const before = row.before[column.key];
-  const text = format(value);
-  cell.textContent = before === undefined ? text : `${format(before)} → ${text}`;
-  cell.toggleAttribute("data-changed", before !== undefined);
-  const share = column.share && row.is_leaf ? /** @type {any} */ (row)[column.share] : 0;
-  cell.style.setProperty("--share", `${(100 * share).toFixed(1)}%`);
-  cell.title = share ? `${(100 * share).toFixed(1)} % of the total` : "";
-  cell.toggleAttribute("data-dominant", share >= 0.5);
+function element(name, className = "") {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  return made;
 }
 
 /**
- * @param {string} name
- * @param {any} value
+ * @param {string} text
+ * @param {string} title
+ * @param {() => void} act
+ * @param {string} [className]
  */
-function total(name, value) {
-  const item = document.createElement("span");
-  const number = document.createElement("strong");
-  number.textContent = value;
-  item.append(`${name} `, number);
+function button(text, title, act, className = "convlab-summary-button") {
+  const made = element("button", className);
+  made.type = "button";
+  made.textContent = text;
+  if (title) made.title = title;
+  made.addEventListener("click", act);
+  return made;
+}
+
+/**
+ * @param {string} label
+ * @param {string} title
+ * @param {boolean} [isNumber]
+ */
+function heading(label, title, isNumber = false) {
+  const made = element("th", isNumber ? "convlab-number" : "");
+  const words = element("span");
+  made.scope = "col";
+  made.title = title;
+  words.textContent = label;
+  made.append(words);
+  return made;
+}
+
+function total() {
+  const item = element("span");
+  item.append(element("span"), element("span", "convlab-was"), element("strong"));
   return item;
+}
+
+/**
+ * @param {HTMLElement} node
+ * @param {string} text
+ */
+function write(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/**
+ * @param {HTMLElement} node
+ * @param {string} text
+ */
+function tip(node, text) {
+  if (node.title !== text) node.title = text;
+}
+
+/**
+ * @param {Element} node
+ * @param {string} name
+ * @param {boolean} isOn
+ */
+function toggle(node, name, isOn) {
+  if (node.hasAttribute(name) !== isOn) node.toggleAttribute(name, isOn);
 }

@@ -1,0 +1,82 @@
+import { count, field, memory, short, size } from "./format.js";
+
+/**
+ * What Python says of a row: what stays (path, call, kind, depth, is_leaf) and what may change with a slider.
+ * @typedef {{state: string, details: string, kernel_size: number[], input_size: number[], output_size: number[],
+ *   num_params: number, trainable: number, mult_adds: number, memory: number, receptive_field: string, jump: string,
+ *   params_share: number, mult_adds_share: number, memory_share: number, before: Record<string, any>}} Cells
+ * @typedef {{path: string, call: number, kind: string, depth: number, isLeaf: boolean, cells: Cells}} Row
+ * @typedef {{key: string, label: string, title: string, format?: (value: any, row: Row) => string, share?: string,
+ *   exact?: (value: any) => string, isNumber?: boolean}} Column
+ */
+
+/**
+ * torchinfo's words.
+ * @param {number} value
+ * @param {Row} row
+ */
+const trainable = (value, { cells }) =>
+  cells.num_params ? (value === cells.num_params ? "True" : value ? "Partial" : "False") : "";
+
+const some = (/** @type {(value: number) => string} */ format) => (/** @type {number} */ value) => (value ? format(value) : "");
+
+/** @type {Column[]} */
+export const COLUMNS = [
+  { key: "kind", label: "kind", title: "Class of the module, or name of the function. Point at one for its settings." },
+  { key: "kernel_size", label: "kernel", title: "Height and width of the window.", format: size, isNumber: true },
+  {
+    key: "input_size",
+    label: "input_size",
+    title: "Size of what goes in: batch, channels, height, width.",
+    format: size,
+    isNumber: true,
+  },
+  {
+    key: "output_size",
+    label: "output_size",
+    title: "Size of what comes out: batch, channels, height, width.",
+    format: size,
+    isNumber: true,
+  },
+  {
+    key: "num_params",
+    label: "num_params",
+    title: "Weights and biases. The bar is the layer's part of the model's.",
+    format: (value, row) => (row.call ? (value ? "shared" : "") : some(count)(value)),
+    share: "params_share",
+    isNumber: true,
+  },
+  { key: "trainable", label: "trainable", title: "Whether training changes all, some or none of them.", format: trainable },
+  {
+    key: "mult_adds",
+    label: "mult_adds",
+    title: "Multiplications with additions in one forward pass. The bar is the layer's part.",
+    format: some(short),
+    exact: count,
+    share: "mult_adds_share",
+    isNumber: true,
+  },
+  {
+    key: "memory",
+    label: "memory",
+    title: "Memory of the output. The bar is the layer's part.",
+    format: memory,
+    exact: (value) => `${count(value)} bytes`,
+    share: "memory_share",
+    isNumber: true,
+  },
+  {
+    key: "receptive_field",
+    label: "receptive field",
+    title: "How many input pixels a unit sees along each axis; global: all of them, the local path in brackets.",
+    format: field,
+    isNumber: true,
+  },
+  {
+    key: "jump",
+    label: "jump",
+    title: "Distance in input pixels between neighbouring units (the effective stride).",
+    format: field,
+    isNumber: true,
+  },
+];
