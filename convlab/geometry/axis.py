@@ -10,6 +10,7 @@ from __future__ import annotations
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil, floor, gcd
+from struct import pack, unpack
 
 from convlab.geometry.stencil import Border, Stencil
 
@@ -128,25 +129,42 @@ def upsample_axis(
 ) -> Stencil:
     """Return the stencil of resampling by any ratio; ``mode`` is nearest, nearest-exact, linear or bicubic.
 
-    Only neighbours of non-zero weight count. Where a ``scale_factor`` was given, torch steps by its inverse and not
-    by the ratio of the sizes.
+    Only neighbours of non-zero weight count. Where a ``scale_factor`` was given, torch steps by its inverse and not by
+    the ratio of the sizes. The nearest neighbour is found in single precision, as torch does: at some odd ratios that
+    is another one than in exact arithmetic, and the stencil then lists every output.
     """
     nearest = mode.startswith("nearest")
-    if nearest or not align_corners:
-        ratio = (
-            1 / Fraction(scale_factor).limit_denominator(1000) if scale_factor else Fraction(input_size, output_size)
-        )
-    else:
+    if align_corners and not nearest:
         ratio = Fraction(input_size - 1, output_size - 1) if output_size > 1 else Fraction(0)
-    aligned = align_corners and not nearest
-    smooth = antialias and ratio > 1
+    elif scale_factor:
+        ratio = 1 / Fraction(scale_factor).limit_denominator(1000)
+    else:
+        ratio = Fraction(input_size, output_size)
+    smooth = antialias and ratio > 1 and not nearest
     regular = ratio.numerator > 0 and ratio.denominator <= _MOST_PHASES
-    offsets = tuple(
-        _antialiased(i, ratio, mode) if smooth else _neighbours(i, ratio, mode, aligned)
-        for i in range(ratio.denominator if regular else output_size)
-    )
+
+    def reads(output: int) -> tuple[int, ...]:
+        if smooth:
+            return _antialiased(output, ratio, mode)
+        return _neighbours(output, ratio, mode, align_corners and not nearest)
+
+    if nearest:
+        step = _single(1 / scale_factor if scale_factor else input_size / output_size)
+        rounded = tuple((_nearest(i, step, mode),) for i in range(output_size))
+        if not regular or any(rounded[i] != reads(i) for i in range(output_size)):
+            return Stencil(input_size, output_size, rounded, 0, "replicate", regular=False)
+    offsets = tuple(map(reads, range(ratio.denominator if regular else output_size)))
     border: Border = "zeros" if smooth else "replicate"
     return Stencil(input_size, output_size, offsets, ratio.numerator if regular else 0, border, regular)
+
+
+def _single(value: float) -> float:
+    """Round to single precision."""
+    return float(unpack("f", pack("f", value))[0])
+
+
+def _nearest(output: int, step: float, mode: str) -> int:
+    return floor(_single((output + 0.5 if mode == "nearest-exact" else output) * step))
 
 
 def _neighbours(output: int, ratio: Fraction, mode: str, aligned: bool) -> tuple[int, ...]:
@@ -163,9 +181,12 @@ def _neighbours(output: int, ratio: Fraction, mode: str, aligned: bool) -> tuple
 
 
 def _antialiased(output: int, ratio: Fraction, mode: str) -> tuple[int, ...]:
+    """Return the taps of a filter widened by the ratio, where its weight is not 0 (a cubic one is 0 at 1 and 2)."""
     half = Fraction(1, 2)
     centre, support = (output + half) * ratio, (2 if mode == "bicubic" else 1) * ratio
-    return tuple(range(floor(centre - support + half), floor(centre + support + half)))
+    taps = range(floor(centre - support + half), floor(centre + support + half))
+    zeros = (1, 2) if mode == "bicubic" else (1,)
+    return tuple(tap for tap in taps if abs(tap + half - centre) / ratio not in zeros)
 
 
 @lru_cache(4096)

@@ -185,7 +185,8 @@ def upsample(
         wanted = tuple(floor(n * factor) for n, factor in zip(extent, factors, strict=True))
         if min(wanted) < 1:
             raise ValueError(f"scale_factor {scale_factor!r} shrinks the input of {extent} to nothing; 1.0 would work")
-        scales = scales if recompute_scale_factor else factors
+        if not recompute_scale_factor:
+            scales = _stepped(factors, extent, wanted, mode)
     if mode == "area":
         return tuple(map(axis.adaptive_pool_axis, extent, wanted))
     return tuple(
@@ -203,6 +204,15 @@ _MODES = {
     "bicubic": "bicubic",
     "area": "area",
 }
+
+
+def _stepped(
+    factors: Sequence[float], extent: Sequence[int], wanted: Sequence[int], mode: str
+) -> Sequence[float | None]:
+    """Leave out a factor that torch does not step by: on two axes, its nearest neighbours copy or double a size."""
+    if mode != "nearest" or len(extent) != 2:
+        return factors
+    return [None if m in (n, 2 * n) else factor for factor, n, m in zip(factors, extent, wanted, strict=True)]
 
 
 def _factors(scale_factor: object, axes: int) -> tuple[float, ...]:

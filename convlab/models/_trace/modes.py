@@ -13,105 +13,27 @@ from torch.utils._pytree import tree_map
 from convlab.models._trace import functions, functions_spatial, operators_shape, operators_spatial, states
 from convlab.models._trace.operator import OPERATORS, Operator
 from convlab.models._trace.recorder import record_function
-from convlab.models._trace.registry import FUNCTIONS, PASS_ON
+from convlab.models._trace.registry import FUNCTIONS, PASS_ON, words
 from convlab.models._trace.states import State
 from convlab.models._trace.tracer import META, Tag, Tracer, View, put_tag, tag_of, tensors_in
 
 RULE_BOOKS = (functions, functions_spatial, operators_shape, operators_spatial)  # importing them registers their rules
 
-_FACTORIES = frozenset(
-    [
-        "empty",
-        "zeros",
-        "ones",
-        "full",
-        "arange",
-        "linspace",
-        "logspace",
-        "rand",
-        "randn",
-        "eye",
-        "empty_strided",
-        "scalar_tensor",
-        "new_empty",
-        "new_zeros",
-        "new_ones",
-        "new_full",
-        "new_empty_strided",
-        "zeros_like",
-        "ones_like",
-        "full_like",
-        "empty_like",
-        "rand_like",
-        "randn_like",
-        "randint_like",
-        "randperm",
-        "randint",
-        "tensor",
-        "hann_window",
-        "hamming_window",
-        "tril_indices",
-        "triu_indices",
-        "complex",
-    ]
+_FACTORIES = words(
+    "empty zeros ones full arange linspace logspace rand randn eye empty_strided scalar_tensor new_empty "
+    "new_zeros new_ones new_full new_empty_strided zeros_like ones_like full_like empty_like rand_like "
+    "randn_like randint_like randperm randint tensor hann_window hamming_window tril_indices triu_indices "
+    "complex"
 )
-_MOVES = frozenset(
-    [
-        "as_strided",
-        "narrow",
-        "diagonal",
-        "movedim",
-        "unfold",
-        "tril",
-        "triu",
-        "rot90",
-        "pixel_shuffle",
-        "pixel_unshuffle",
-        "channel_shuffle",
-        "view_copy",
-        "native_channel_shuffle",
-        "squeeze_",
-        "unsqueeze_",
-        "transpose_",
-        "t_",
-        "swapdims",
-        "moveaxis",
-        "diag_embed",
-        "repeat_interleave",
-        "tile",
-        "unfold_copy",
-        "permute_copy",
-        "expand_copy",
-        "take",
-        "select_copy",
-        "slice_copy",
-    ]
+_MOVES = words(
+    "as_strided narrow diagonal movedim unfold tril triu rot90 pixel_shuffle pixel_unshuffle "
+    "channel_shuffle view_copy native_channel_shuffle squeeze_ unsqueeze_ transpose_ t_ swapdims moveaxis "
+    "diag_embed repeat_interleave tile unfold_copy permute_copy expand_copy take select_copy slice_copy"
 )
-_ELEMENTWISE = frozenset(
-    [
-        "where",
-        "masked_fill",
-        "dropout",
-        "native_dropout",
-        "feature_dropout",
-        "alpha_dropout",
-        "feature_alpha_dropout",
-        "lerp",
-        "rrelu_with_noise",
-        "rrelu",
-        "prelu",
-        "_prelu_kernel",
-        "gelu",
-        "addcmul",
-        "addcdiv",
-        "copy",
-        "bernoulli",
-        "normal",
-        "polar",
-        "complex",
-        "clamp",
-        "hardtanh",
-    ]
+_ELEMENTWISE = words(
+    "where masked_fill dropout native_dropout feature_dropout alpha_dropout feature_alpha_dropout lerp "
+    "rrelu_with_noise rrelu prelu _prelu_kernel gelu addcmul addcdiv copy bernoulli normal polar complex "
+    "clamp hardtanh"
 )
 _KEPT = "the forward writes an activation to a tensor that the model keeps; the trace leaves that tensor as it was"
 _ESCAPES = frozenset(("_local_scalar_dense", "item", "is_nonzero", "equal"))
@@ -319,29 +241,10 @@ def _targets(op: Operator) -> list[torch.Tensor]:
 
 
 # Attributes and questions which make no tensor: not worth watching.
-_QUESTIONS = frozenset(
-    [
-        "size",
-        "dim",
-        "is_contiguous",
-        "numel",
-        "stride",
-        "is_floating_point",
-        "__len__",
-        "ndimension",
-        "get_device",
-        "element_size",
-        "is_complex",
-        "storage_offset",
-        "is_grad_enabled",
-        "_assert",
-        "is_scripting",
-        "is_tracing",
-        "__repr__",
-        "__format__",
-        "__hash__",
-        "is_same_size",
-    ]
+_QUESTIONS = words(
+    "size dim is_contiguous numel stride is_floating_point __len__ ndimension get_device element_size "
+    "is_complex storage_offset is_grad_enabled _assert is_scripting is_tracing __repr__ __format__ "
+    "__hash__ is_same_size"
 )
 _VALUES = frozenset(
     ("numpy", "tolist", "__array__", "__bool__", "__int__", "__float__", "__index__", "item", "__contains__")
@@ -396,9 +299,8 @@ class FunctionMode(TorchFunctionMode):
         return value
 
 
-_AUGMENTED = frozenset(
-    f"__i{name}__" for name in ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift"]
-)
+_ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift")
+_AUGMENTED = frozenset(f"__i{name}__" for name in _ARITHMETIC)
 
 
 def _target(name: str, args: tuple[Any, ...], keywords: dict[str, Any]) -> torch.Tensor | None:

@@ -11,39 +11,14 @@ from torch import nn
 
 from convlab.models._trace import states
 from convlab.models._trace.lazy import initialised
+from convlab.models._trace.registry import words
 from convlab.models._trace.tracer import META, Call, Tag, Tracer, View, put_tag, tag_of, tensors_in
 
 # Functions that change neither shape nor dependence, only where or how a tensor is kept.
-_UNTOLD = frozenset(
-    [
-        "contiguous",
-        "detach",
-        "clone",
-        "to",
-        "float",
-        "half",
-        "double",
-        "bfloat16",
-        "type",
-        "type_as",
-        "requires_grad_",
-        "cpu",
-        "cuda",
-        "alias",
-        "item",
-        "numpy",
-        "tolist",
-        "bool_",
-        "data",
-        "retain_grad",
-        "register_hook",
-        "new_zeros",
-        "new_ones",
-        "new_empty",
-        "new_full",
-        "new_tensor",
-        "as_subclass",
-    ]
+_UNTOLD = words(
+    "contiguous detach clone to float half double bfloat16 type type_as requires_grad_ cpu cuda alias "
+    "item numpy tolist bool_ data retain_grad register_hook new_zeros new_ones new_empty new_full "
+    "new_tensor as_subclass"
 )
 _SPOKEN = {
     "truediv": "div",

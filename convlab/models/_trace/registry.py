@@ -9,6 +9,12 @@ Arguments: TypeAlias = tuple[Any, ...]
 Keywords: TypeAlias = dict[str, Any]
 FunctionRule: TypeAlias = Callable[[Any, Any, Arguments, Keywords], Any]
 
+
+def words(text: str) -> frozenset[str]:
+    """Return a set of names."""
+    return frozenset(text.split())
+
+
 PASS_ON: Final = NotImplemented  # this call is none of the rule's cases: watch what it does one level below
 FUNCTIONS: dict[Any, FunctionRule] = {}
 
