@@ -45,8 +45,8 @@ class Verification:
         Whether they are the same; for a *global* or *irregular* field, and where the model hides NaN, whether no pixel
         is missing from the claim.
     ``method``
-        ``"NaN"``; ``"NaN and numbers"`` if NaN passed weights of 0; ``"numbers"`` if the model hides NaN: then
-        ``found`` holds the pixels that were seen to matter, and there may be more.
+        ``"NaN"``; ``"NaN and numbers"`` if NaN passed weights of 0; ``"numbers"`` if the model hides NaN or the input
+        holds integers: then ``found`` holds the pixels that were seen to matter, and there may be more.
     ``num_runs``
         How often the model ran.
     """
@@ -61,7 +61,7 @@ class Verification:
     num_runs: int
 
     def __str__(self) -> str:
-        where = f"unit {self.unit} of {self.path or 'the output'}"
+        where = (f"unit {self.unit} of " if self.unit else "") + (self.path or "the output")
         proof = f"({self.method}, {self.num_runs} runs of the real model)"
         if not self.agrees:
             return f"{where} sees {_words(self.found)}, but the trace claims {_words(self.claimed)} {proof}."
@@ -194,6 +194,8 @@ class _Probe:
         self.at = _index(record, unit)
         self.buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
         self.clean = self.run(self.image)
+        if not self.image.is_floating_point() and bool((self.image == self.image.flatten()[0]).all()):
+            raise ValueError("the input holds one integer throughout; trace with input_data whose values differ")
         if bool(self.clean.isnan().any()):
             raise RuntimeError(f"unit {unit} of {record.path!r} is NaN for an unchanged input, so NaN proves nothing")
 
@@ -253,7 +255,9 @@ class _Probe:
             return False
         noise = _NOISE.get(self.clean.dtype, 1e-2) * max(float(self.clean.abs().max()), 1e-30)
         for seed in range(1, _TRIES + 1):
-            other = _numbers(self.image, seed) * 2.0**seed
+            other = _numbers(self.image, seed)
+            if other.is_floating_point():
+                other = other * 2.0**seed
             if bool(((self.run(torch.where(mask, other, self.image)) - self.clean).abs() > noise).any()):
                 return True
         return False
@@ -283,12 +287,17 @@ def _inputs(trace: Trace, model: nn.Module, name: str) -> tuple[list[Any], Any, 
 
 def _numbers(like: Tensor, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
+    if not like.is_floating_point():  # indices: the values that are there are known to be good, so they change places
+        return like.flatten()[torch.randperm(like.numel(), generator=generator).to(like.device)].view_as(like)
     return (torch.rand(like.shape, generator=generator, dtype=torch.float64) - 0.5).to(like.device, like.dtype)
 
 
 def _found(probe: _Probe, claimed: Box, model: nn.Module) -> tuple[Box, str]:
     """Return the box that reaches the unit, and by which means it was found."""
     sizes = [probe.image.shape[dim] for dim in probe.dims]
+    if not probe.image.is_floating_point():
+        moved = [_hull(_on(probe.moves, axis), n, _claim(claimed, axis)) for axis, n in enumerate(sizes)]
+        return _union(Box.empty(len(sizes)), moved), "numbers"
     hulls = [_hull(_on(probe.poisons, axis), n, _claim(claimed, axis)) for axis, n in enumerate(sizes)]
     by_nan = Box.empty(len(sizes)) if None in hulls else Box.of([hull for hull in hulls if hull is not None])
     if probe.moves_where(probe.outside(by_nan)):  # something swallowed the NaN

@@ -111,14 +111,14 @@ def adaptive(draw: st.DrawFn, nd: int) -> Op:
 
 @st.composite
 def resizes(draw: st.DrawFn, nd: int) -> Op:
-    linear = {1: "linear", 2: "bilinear"}[nd]
+    linear = {1: "linear", 2: "bilinear", 3: "trilinear"}[nd]
     mode = draw(st.sampled_from(("nearest", "nearest-exact", linear)))
     options: dict[str, Any] = {"mode": mode}
     if mode == linear:
         options["align_corners"] = draw(st.booleans())
     # 1-D nearest to a size rounds otherwise in double precision, in which the oracle works, than in single.
     if draw(st.booleans()) and not (nd == 1 and mode != linear):
-        options["size"] = draw(st.integers(2, 23)) if nd == 1 else (draw(st.integers(2, 23)), draw(st.integers(2, 23)))
+        options["size"] = tuple(draw(st.integers(2, 23 if nd < 3 else 8)) for _ in range(nd))
     else:
         options["scale_factor"] = draw(st.sampled_from((0.5, 1.5, 2, 3)))
     return Op(f"interpolate({options})", lambda size: Call(lambda x: F.interpolate(x, **options)))
@@ -241,8 +241,8 @@ MERGES: dict[str, Callable[[], nn.Module]] = {
 @st.composite
 def graphs(draw: st.DrawFn, branching: bool) -> tuple[Graph, tuple[int, ...], list[str]]:
     """A graph, the size of its input, and its steps in words. Steps that torch refuses at that size are left out."""
-    nd = draw(st.sampled_from((1, 2, 2)))
-    size = (1, C, *(draw(st.integers(7, 21)) for _ in range(nd)))
+    nd = draw(st.sampled_from((1, 2, 2, 2, 3)))
+    size = (1, C, *(draw(st.integers(7, 21) if nd < 3 else st.integers(4, 7)) for _ in range(nd)))
     torch.manual_seed(0)
     nodes = [torch.rand(size)]
     steps: list[tuple[nn.Module, tuple[int, ...]]] = []
@@ -260,7 +260,7 @@ def graphs(draw: st.DrawFn, branching: bool) -> tuple[Graph, tuple[int, ...], li
                 out = module.eval()(*(nodes[k] for k in reads))
         except (RuntimeError, ValueError, IndexError, AssertionError):
             continue
-        if out.numel() == 0 or max(out.shape) > 60:
+        if out.numel() == 0 or max(out.shape) > (60 if nd < 3 else 16):
             continue
         steps.append((module, reads))
         nodes.append(out)

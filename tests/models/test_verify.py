@@ -164,6 +164,23 @@ def test_taps_of_weight_zero_are_no_dependence():
     assert proof.method == "NaN and numbers"
 
 
+def test_integers_change_places():
+    class Text(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.conv = nn.Embedding(9, 4), nn.Conv1d(4, 3, 3, padding=1)
+
+        def forward(self, ids):
+            return self.conv(self.embed(ids).transpose(1, 2))
+
+    torch.manual_seed(0)
+    traced = trace(Text(), input_data=torch.randint(0, 9, (1, 30)))
+    proof = verify(traced, unit=(12,))
+    assert (proof.agrees, proof.method, proof.found) == (True, "numbers", Box((11,), (13,)))
+    with pytest.raises(ValueError, match="one integer throughout"):
+        verify(trace(Text(), input_data=torch.ones(1, 30, dtype=torch.long)))
+
+
 # ------------------------------------------------------------------------------------------------ given back
 
 

@@ -120,6 +120,11 @@ class Net(nn.Module):
         return self._body(self, x)
 
 
+def conv(k: int = 3, c: int = 2, **options: Any) -> nn.Conv2d:
+    """A convolution of `c` channels to `c`, padded to keep the size at stride 1."""
+    return nn.Conv2d(c, c, k, padding=options.pop("padding", k // 2), **options)
+
+
 def unit(
     cin: int, cout: int, k: Any = 3, s: Any = 1, p: Any = None, d: Any = 1, g: int = 1, act: bool = True
 ) -> nn.Module:
@@ -139,9 +144,10 @@ def load() -> dict[str, Entry]:
     import zoo_attention
     import zoo_branches
     import zoo_functional
+    import zoo_habits
     import zoo_hosts
-    import zoo_more
+    import zoo_papers
     import zoo_plain
 
-    assert zoo_attention, (zoo_branches, zoo_functional, zoo_hosts, zoo_more, zoo_plain)
+    assert zoo_attention, (zoo_branches, zoo_functional, zoo_habits, zoo_hosts, zoo_papers, zoo_plain)
     return ZOO
