@@ -95,7 +95,7 @@ class Lab(widgets.VBox):
             }
         )
         heading = widgets.HTML(
-            f"<strong>{html.escape(self.title)}</strong><span>{html.escape(self.data.split)}</span>"
+            f"<strong>{html.escape(self.title)}</strong><span>{html.escape(" ".join((self.data.split, *self.data.notes)))}</span>"
         ).add_class("convlab-heading")
         training = widgets.VBox([self._transport, self._settings, self._messages, self._curve.chart])
         self._tabs = Tabs({"Training": lambda: training, **self._further_panels()})
