@@ -94,9 +94,9 @@ class Lab(widgets.VBox):
                 "reset": self._guarded(self.reset),
             }
         )
-        heading = widgets.HTML(
-            f"<strong>{html.escape(self.title)}</strong><span>{html.escape(" ".join((self.data.split, *self.data.notes)))}</span>"
-        ).add_class("convlab-heading")
+        about = " ".join((self.data.split, *self.data.notes))
+        heading = widgets.HTML(f"<strong>{html.escape(self.title)}</strong><span>{html.escape(about)}</span>")
+        heading.add_class("convlab-heading")
         training = widgets.VBox([self._transport, self._settings, self._messages, self._curve.chart])
         self._tabs = Tabs({"Training": lambda: training, **self._further_panels()})
         super().__init__([Style(), heading, self._tabs])
