@@ -78,7 +78,7 @@ class Network(widgets.VBox):
             indent=False,
             tooltip="Show a linear layer that no longer fits with the in_features that would.",
         )
-        switches = widgets.VBox([self.keep_size, self.refit]).add_class("convlab-switches")
+        switches = widgets.VBox([self.keep_size, self.refit], layout=widgets.Layout(width="auto"))
         controls = widgets.HBox([self.layer, *self.sliders.values(), switches]).add_class("convlab-try")
         super().__init__([Style(), controls, self._messages, self.table])
         self.add_class("convlab").add_class("convlab-network")

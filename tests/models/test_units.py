@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from convlab.models.trace import trace
-from convlab.models.units import unit_at
+from convlab.models.units import centre_of, layers_with_units, local_box, unit_at, units_of
 
 layers = st.lists(
     st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(0, 2), st.integers(1, 2)), min_size=1, max_size=3
@@ -95,3 +95,62 @@ def test_no_units_is_said_in_a_sentence():
 class Constant(nn.Module):
     def forward(self, x):
         return torch.ones(1, 1, 3, 3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(layers, st.integers(12, 24))
+def test_the_unit_at_a_units_centre_is_that_unit(stack, size):
+    net = nn.Sequential(*[nn.Conv2d(1, 1, k, s, min(p, k - 1), d) for k, s, p, d in stack])
+    found = trace(net, (1, 1, size, size))
+    if found.error is not None:
+        return
+    record = found.output
+    for unit in range(units_of(record)[0]):
+        centre = centre_of(record, (unit, 0))
+        box = record.field((unit, 0))
+        if box.last[0] - box.first[0] + 1 == record.receptive_field.size[0]:
+            assert centre[0] == (box.first[0] + box.last[0]) / 2
+        if all(0 <= at < size and at == int(at) for at in centre):
+            assert unit_at(record, [int(at) for at in centre], (size, size)) == (unit, 0)
+
+
+def test_the_local_path_of_a_global_layer():
+    class Squeeze(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(1, 1, 3, padding=1)
+
+        def forward(self, x):
+            x = self.conv(x)
+            return x * x.mean((2, 3), keepdim=True)
+
+    record = trace(Squeeze(), (1, 1, 9, 9)).output
+    assert record.receptive_field.reach == ("global", "global")
+    assert record.field((4, 0)).slices == (slice(0, 9), slice(0, 9))
+    assert local_box(record, (4, 0), (9, 9)) == [3, 5, 0, 1]
+    assert local_box(trace(nn.Conv2d(1, 1, 3), (1, 1, 9, 9)).output, (0, 0), (9, 9)) == []
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.act = nn.Conv2d(1, 1, 3, padding=1), nn.ReLU()
+
+    def forward(self, x):
+        return x + self.act(self.conv(x))
+
+
+def test_layers_with_units_in_the_order_in_which_they_are_done():
+    shared = nn.Conv2d(1, 1, 3, padding=1)
+    net = nn.Sequential(
+        nn.Sequential(Residual(), Residual()),
+        *(shared, nn.ReLU(), shared),
+        *(nn.Sequential(nn.MaxPool2d(2), nn.ReLU()), nn.Flatten(), nn.Linear(16, 2)),
+    )
+    found = layers_with_units(trace(net, (1, 1, 8, 8)))
+    inner = ["0.0.conv", "0.0.act", "0.0", "0.1.conv", "0.1.act", "0.1"]
+    assert list(found) == [*inner, "2", "1", "4.0", "4.1"]
+    sizes = [record.receptive_field.size[0] for record in found.values()]
+    assert sizes == [3, 3, 3, 5, 5, 5, 7, 9, 10, 10]
+    assert list(layers_with_units(trace(nn.Conv2d(1, 1, 3), (1, 1, 8, 8)))) == [""]
+    assert layers_with_units(trace(nn.Sequential(nn.Conv1d(1, 1, 3)), (1, 1, 8))) == {}

@@ -1,125 +1,134 @@
-/** @typedef {{height: number, width: number, picture: Uint8Array, box: number[], effective: Uint8Array, caption: string}} Field */
+import { dim, enlarge, fit, frame, grid, tinted } from "./paint.js";
+
+/** @typedef {import("./paint.js").Field} Field */
+/** @typedef {(move: "pixel" | "step" | "unit", to: [number, number]) => void} OnMove */
 
 const SIDE = 420;
+const GRID_SIDE = 180;
+const HELP = "Click the picture, or step from unit to unit with the arrow keys.";
 
-/** The picture, enlarged to `SIDE` CSS pixels, the theoretical field as a frame and the effective one as a glow. */
+/** The picture with the theoretical field as a frame and the effective one as a glow; beside it the units to choose. */
 export class FieldView {
   /**
    * @param {HTMLElement} el
-   * @param {(row: number, column: number) => void} onPick
+   * @param {OnMove} onMove
    */
-  constructor(el, onPick) {
+  constructor(el, onMove) {
     el.classList.add("convlab", "convlab-field");
-    this.canvas = document.createElement("canvas");
-    this.canvas.tabIndex = 0;
-    this.canvas.setAttribute("role", "img");
-    this.caption = document.createElement("div");
-    this.caption.className = "convlab-field-caption";
-    this.caption.setAttribute("aria-live", "polite");
-    el.replaceChildren(this.canvas, this.caption);
+    this.onMove = onMove;
     /** @type {Field | null} */
     this.field = null;
-    this.at = [0, 0];
-    this.canvas.addEventListener("pointerdown", (event) => this.pick(event, onPick));
-    this.canvas.addEventListener("pointermove", (event) => event.buttons && this.pick(event, onPick));
-    this.canvas.addEventListener("keydown", (event) => this.step(event, onPick));
+    this.picture = this.canvas("pixel", () => this.field?.size ?? [1, 1]);
+    this.grid = this.canvas("unit", () => this.field?.units ?? [1, 1]);
+    this.theory = legend("convlab-field-theory", "Every pixel that can reach the unit, whatever the weights.");
+    this.effect = legend("convlab-field-effect", "How much each pixel moves the unit, with the weights as they are.");
+    this.gridTitle = div("convlab-field-grid-title");
+    const help = div("convlab-field-help");
+    help.textContent = HELP;
+    const words = div("convlab-field-words");
+    words.setAttribute("role", "status");
+    words.setAttribute("aria-live", "polite");
+    words.append(this.theory, this.effect);
+    const side = div("convlab-field-side");
+    side.append(words, this.gridTitle, this.grid, help);
+    const frames = div("convlab-field-picture");
+    frames.append(this.picture);
+    el.replaceChildren(frames, side);
   }
 
   /**
-   * @param {PointerEvent} event
-   * @param {(row: number, column: number) => void} onPick
+   * @param {"pixel" | "unit"} move
+   * @param {() => [number, number]} size
    */
-  pick(event, onPick) {
-    if (!this.field) return;
-    const frame = this.canvas.getBoundingClientRect();
-    const row = Math.floor(((event.clientY - frame.top) / frame.height) * this.field.height);
-    const column = Math.floor(((event.clientX - frame.left) / frame.width) * this.field.width);
-    this.go(row, column, onPick);
+  canvas(move, size) {
+    const canvas = document.createElement("canvas");
+    canvas.tabIndex = 0;
+    canvas.setAttribute("role", "img");
+    let last = "";
+    const point = (/** @type {PointerEvent} */ event) => {
+      const box = canvas.getBoundingClientRect();
+      const [rows, columns] = size();
+      const row = Math.floor(((event.clientY - box.top - canvas.clientTop) / canvas.clientHeight) * rows);
+      const column = Math.floor(((event.clientX - box.left - canvas.clientLeft) / canvas.clientWidth) * columns);
+      const to = /** @type {[number, number]} */ ([clamp(row, rows), clamp(column, columns)]);
+      if (event.type === "pointermove" && String(to) === last) return;
+      last = String(to);
+      this.onMove(move, to);
+    };
+    canvas.addEventListener("pointerdown", (event) => {
+      canvas.setPointerCapture(event.pointerId);
+      point(event);
+    });
+    canvas.addEventListener("pointermove", (event) => event.buttons && point(event));
+    canvas.addEventListener("keydown", (event) => this.step(event));
+    return canvas;
   }
 
-  /**
-   * @param {KeyboardEvent} event
-   * @param {(row: number, column: number) => void} onPick
-   */
-  step(event, onPick) {
-    const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
-    if (!move) return;
+  /** @param {KeyboardEvent} event */
+  step(event) {
+    const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+    const move = /** @type {Record<string, number[]>} */ (moves)[event.key];
+    if (!move || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     event.stopPropagation();
-    this.go(this.at[0] + move[0], this.at[1] + move[1], onPick);
-  }
-
-  /**
-   * @param {number} row
-   * @param {number} column
-   * @param {(row: number, column: number) => void} onPick
-   */
-  go(row, column, onPick) {
-    if (!this.field) return;
-    const inside = [Math.min(Math.max(row, 0), this.field.height - 1), Math.min(Math.max(column, 0), this.field.width - 1)];
-    if (inside[0] === this.at[0] && inside[1] === this.at[1]) return;
-    this.at = inside;
-    onPick(inside[0], inside[1]);
+    this.onMove("step", /** @type {[number, number]} */ (move));
   }
 
   /** @param {Field} field */
   draw(field) {
     this.field = field;
-    const { height, width, box } = field;
-    this.caption.textContent = field.caption;
-    this.canvas.setAttribute("aria-label", `${field.caption} Arrow keys move to another unit.`);
-    if (!height || !width || field.picture.length < height * width * 3) return;
-    if (box.length) this.at = [(box[0] + box[1]) >> 1, (box[2] + box[3]) >> 1];
-    const scale = Math.max(1, Math.floor((SIDE * devicePixelRatio) / Math.max(height, width)));
-    this.canvas.width = width * scale;
-    this.canvas.height = height * scale;
-    this.canvas.style.width = `${(width * scale) / devicePixelRatio}px`;
-    const context = this.canvas.getContext("2d");
-    if (!context) return;
-    context.imageSmoothingEnabled = false;
-    context.drawImage(pixels(field), 0, 0, this.canvas.width, this.canvas.height);
-    if (box.length) frame(context, box, scale);
+    const { size, picture, box, local, units, unit, theory, effect, title } = field;
+    say(this.theory, theory);
+    say(this.effect, effect);
+    if (!size[0] || picture.length !== size[0] * size[1] * 3) return;
+    const scale = fit(this.picture, ...size, SIDE);
+    const context = enlarge(this.picture, tinted(field));
+    if (box.length) {
+      dim(context, box, scale);
+      frame(context, box, scale);
+    }
+    if (local.length) frame(context, local, scale, { dashed: true, width: 2 });
+    this.picture.setAttribute("aria-label", `${theory} ${effect} ${HELP}`);
+    if (!units[0]) return;
+    const [row, column] = unit;
+    const gridScale = fit(this.grid, ...units, GRID_SIDE);
+    frame(enlarge(this.grid, grid(field)), [row, row, column, column], gridScale, { width: 2 });
+    this.gridTitle.textContent = `The ${units[0]} × ${units[1]} units of ${title}: click one`;
+    this.gridTitle.title = "Brighter: more active on this picture, averaged over the channels.";
+    this.grid.setAttribute("aria-label", `Unit ${row}, ${column} of the ${units[0]} by ${units[1]} units of ${title}.`);
   }
 }
 
-/**
- * The picture, tinted where the effective field is strong.
- * @param {Field} field
- */
-function pixels({ height, width, picture, effective }) {
-  const canvas = new OffscreenCanvas(width, height);
-  const context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  const image = context.createImageData(width, height);
-  const glows = effective.length === height * width;
-  for (let pixel = 0; pixel < height * width; pixel++) {
-    const glow = glows ? effective[pixel] / 255 : 0;
-    [213, 94, 0].forEach((tint, channel) => {
-      image.data[4 * pixel + channel] = picture[3 * pixel + channel] * (1 - 0.85 * glow) + tint * 0.85 * glow;
-    });
-    image.data[4 * pixel + 3] = 255;
-  }
-  context.putImageData(image, 0, 0);
-  return canvas;
+/** @param {string} className */
+function div(className) {
+  const made = document.createElement("div");
+  made.className = className;
+  return made;
 }
 
 /**
- * A blue frame with a white seam, to be seen on any picture; the rest is dimmed.
- * @param {CanvasRenderingContext2D} context
- * @param {number[]} box  first row, last row, first column, last column
- * @param {number} scale
+ * @param {string} className
+ * @param {string} title
  */
-function frame(context, box, scale) {
-  const [top, bottom, left, right] = [box[0] * scale, (box[1] + 1) * scale, box[2] * scale, (box[3] + 1) * scale];
-  const { width, height } = context.canvas;
-  context.fillStyle = "rgba(0, 0, 0, 0.45)";
-  context.fillRect(0, 0, width, top);
-  context.fillRect(0, bottom, width, height - bottom);
-  context.fillRect(0, top, left, bottom - top);
-  context.fillRect(right, top, width - right, bottom - top);
-  for (const [color, line] of /** @type {[string, number][]} */ ([["#fff", 5], ["#0072b2", 3]])) {
-    context.strokeStyle = color;
-    context.lineWidth = line * devicePixelRatio;
-    const inset = context.lineWidth / 2;
-    context.strokeRect(left + inset, top + inset, right - left - 2 * inset, bottom - top - 2 * inset);
-  }
+function legend(className, title) {
+  const made = div(`convlab-field-legend ${className}`);
+  made.title = title;
+  made.append(div("convlab-field-swatch"), document.createElement("span"));
+  return made;
 }
+
+/**
+ * @param {HTMLElement} place
+ * @param {string} text
+ */
+function say(place, text) {
+  const words = /** @type {HTMLElement} */ (place.lastElementChild);
+  if (words.textContent !== text) words.textContent = text;
+  place.hidden = !text;
+}
+
+/**
+ * @param {number} at
+ * @param {number} count
+ */
+const clamp = (at, count) => Math.min(Math.max(at, 0), count - 1);
