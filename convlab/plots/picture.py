@@ -98,4 +98,12 @@ def _png(run: "Run") -> str:
 
 
 def _rows(spec: TrainSpec) -> list[tuple[str, str]]:
-    return [(name, f"{value:.4g}" if isinstance(value, float) else str(value)) for name, value in asdict(spec).items()]
+    """What the panel shows, and what else differs from a plain `TrainSpec`."""
+    plain = TrainSpec()
+    rate = "betas" if spec.optimizer in ("adam", "adamw") else "momentum"
+    shown = ("optimizer", "lr", rate, "weight_decay", "batch_size", "epochs", "seed")
+    return [
+        (name, f"{value:.4g}" if isinstance(value, float) else str(value))
+        for name, value in asdict(spec).items()
+        if name in shown or (value != getattr(plain, name) and name not in ("momentum", "betas"))
+    ]

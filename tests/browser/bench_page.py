@@ -12,11 +12,12 @@ LAB = "lab = convlab.Lab(spec=convlab.TrainSpec(epochs=20_000))\nlab"
 
 
 class Bench:
-    """The bench in the output of one cell."""
+    """The bench in the output of one cell, or, without a cell, the only one on the page."""
 
-    def __init__(self, page: NotebookPage, cell: int = 1) -> None:
+    def __init__(self, page: NotebookPage, cell: int | None = 1) -> None:
         self.page = page
-        self.root: Locator = page.output(cell).locator(".convlab-lab").first
+        place = page.tab.locator("body") if cell is None else page.output(cell)
+        self.root: Locator = place.locator(".convlab-lab").first
 
     def expect_open(self) -> None:
         """Wait until the whole panel is there."""
@@ -93,6 +94,11 @@ class Bench:
         """Wait until the chart has drawn something in the colour of the training loss."""
         self.page.tab.wait_for_function(_HAS_BLUE, arg=self.root.locator(".convlab-chart").element_handle())
 
+    def screenshot(self, name: str = "") -> None:
+        """Keep a picture of the page with the top of the bench in it."""
+        self.root.evaluate("root => root.scrollIntoView({ block: 'start' })")
+        self.page.screenshot(name)
+
     # -- the kernel's side -----------------------------------------------------------------------------------
 
     def eval(self, expression: str) -> Any:
@@ -116,10 +122,10 @@ class Bench:
         raise AssertionError(f"the panel shows lr {shown}, the optimizer has {lr}")
 
 
-def open_bench(page: NotebookPage, path: str, **options: Any) -> Bench:
-    """Open a notebook, run it, and wait for the bench in its second cell."""
+def open_bench(page: NotebookPage, path: str, *, wait: bool = True, **options: Any) -> Bench:
+    """Open a notebook, run it (with ``wait``, to its end), and wait for the bench in its second cell."""
     page.open(path, **options)
-    page.run_all()
+    page.run_all(wait=wait)
     bench = Bench(page)
     bench.expect_open()
     return bench

@@ -41,7 +41,7 @@ def test_a_run_is_steered_by_hand(page, notebook):
     expect(marks.get_by_text(f"→ {slow:.4g}").first).to_be_visible()
     bench.type("ArrowUp", name="Weight decay")
     expect(bench.slider("Weight decay")).to_have_attribute("aria-valuetext", "1e-06")
-    page.screenshot("running")
+    bench.screenshot("running")
 
     # Other cells of the notebook run meanwhile.
     page.run_cell(2)
@@ -57,7 +57,7 @@ def test_a_run_is_steered_by_hand(page, notebook):
     expect(bench.line).to_contain_text(f"step {stood + 1:,} of")
     bench.expect_state("paused")
     assert expect_still(bench) == stood + 1
-    page.screenshot("paused")
+    bench.screenshot("paused")
     bench.press("Resume")
     bench.expect_running(after=stood + 1)
     bench.press("Stop")
@@ -73,7 +73,7 @@ def test_a_run_is_steered_by_hand(page, notebook):
     bench.run()
     expect(bench.slider()).to_have_attribute("aria-valuetext", f"{slow:.4g}")
     assert bench.lr() == slow
-    page.screenshot("ghost")
+    bench.screenshot("ghost")
     bench.press("Stop")
     bench.expect_state("stopped")
     assert bench.eval("[run.history.num_steps for run in lab.runs][0]") == stopped

@@ -114,8 +114,11 @@ export function makePlot(parent, kind, frame) {
         return;
       }
       // uPlot fixes a line's look when it is made; the lines change in kind a few times a run.
+      const after = plot?.root.nextSibling;
       plot?.destroy();
       plot = new uPlot(/** @type {uPlot.Options} */ (/** @type {unknown} */ (options())), data, parent);
+      // uPlot goes to the end; a plot that is made again stays where it was.
+      if (after) parent.insertBefore(plot.root, after);
     },
     /** @param {number} width */
     resize(width) {

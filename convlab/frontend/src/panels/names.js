@@ -9,7 +9,7 @@ export function nameControls(panel) {
   const own = new MutationObserver(() => all());
   const all = () => {
     for (const control of panel.querySelectorAll(".widget-inline-hbox")) {
-      own.observe(control, { subtree: true, childList: true, attributeFilter: ["title", "aria-valuetext"] });
+      own.observe(control, { subtree: true, childList: true, attributeFilter: ["title", "aria-valuetext", "disabled"] });
       name(control);
     }
     // The text beside them says it: a bar has no name, and an icon's would be its glyph.
@@ -36,6 +36,7 @@ function name(control) {
   for (const handle of control.querySelectorAll(".noUi-handle")) {
     set(handle, "aria-label", label.textContent ?? "");
     set(handle, "aria-valuetext", control.querySelector(".widget-readout")?.textContent ?? "");
+    set(handle, "aria-disabled", String(handle.closest("[disabled]") !== null));
   }
 }
 
