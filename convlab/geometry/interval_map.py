@@ -46,17 +46,23 @@ class IntervalMap:
     @property
     def jump(self) -> Jump:
         """Pixels between neighbouring units."""
+        if self.period == 1:
+            return self.step
         jump = Fraction(self.step, self.period)
         return jump.numerator if jump.denominator == 1 else jump
 
     @property
     def size(self) -> int:
         """Pixels that a unit sees: of all phases the largest."""
+        if self.period == 1:
+            return max(0, self.last[0] - self.first[0] + 1)
         return max(0, *(b - a + 1 for a, b in zip(self.first, self.last, strict=True)))
 
     @property
     def start(self) -> float:
         """Centre of the first unit, where pixel 0 is centred at 0.5."""
+        if self.last[0] >= self.first[0]:
+            return (self.first[0] + self.last[0] + 1) / 2
         for phase, (a, b) in enumerate(zip(self.first, self.last, strict=True)):
             if b >= a:
                 return float(Fraction(a + b + 1, 2) - phase * Fraction(self.step, self.period))

@@ -47,16 +47,15 @@ class Record:
     @cached_property
     def receptive_fields(self) -> dict[str, ReceptiveField]:
         """What a unit sees of each input, by the input's name; an input that it does not depend on is left out."""
-        return {
-            name: self._described(self._parts(name)) for name in self._inputs if any(a for a, _ in self._parts(name))
-        }
+        parts = {name: self._parts(name) for name in self._inputs}
+        return {name: self._described(axes) for name, axes in parts.items() if any(axis for axis, _ in axes)}
 
     @property
     def receptive_field(self) -> ReceptiveField | None:
         """What a unit sees of the (first) input; ``None`` if it sees nothing of it."""
         return self.receptive_fields.get(self._inputs[0]) if self._inputs else None
 
-    @property
+    @cached_property
     def _inputs(self) -> list[str]:
         return list(dict.fromkeys(name for name, _, _ in self._axes))
 
@@ -85,7 +84,7 @@ class Record:
         for i, (own, _) in enumerate(parts):
             axis = _attached(own, [other for j, (other, _) in enumerate(parts) if j != i])
             maps.append(None if axis is None else axis.line or (axis.local if axis.is_global else None))
-            extents.append(0 if axis is None else int(max(0, (axis.hi - axis.lo).max() + 1)))
+            extents.append(0 if axis is None or maps[-1] else int(max(0, (axis.hi - axis.lo).max() + 1)))
             reach.append(self._reach(axis))
         return describe(maps, extents, reach)
 

@@ -19,26 +19,43 @@ from convlab.models._trace.tracer import Tag, Tracer, put_tag
 
 _lock = threading.Lock()
 _active: dict[int, Tracer] = {}  # by thread: a training thread may run the same modules meanwhile
-_original: list[Callable[..., Any]] = []  # what `nn.Module.__call__` was before the first trace began
+_original: dict[str, Callable[..., Any]] = {}  # what `nn.Module` had; kept, as a call may outlast the patch
+_patched: set[str] = set()
 
 
-def _watched_call(module: nn.Module, *args: Any, **keywords: Any) -> Any:
+def _watched_call_impl(module: nn.Module, *args: Any, **keywords: Any) -> Any:
     tracer = _active.get(threading.get_ident())
-    original = _original[0] if _original else nn.Module._call_impl  # a call that began just before the patch went
     if tracer is None:
-        return original(module, *args, **keywords)
-    return call_module(tracer, original, module, args, keywords)
+        return _original["_call_impl"](module, *args, **keywords)
+    return call_module(tracer, _original["_call_impl"], module, args, keywords)
+
+
+def _uncompiled_call(module: nn.Module, *args: Any, **keywords: Any) -> Any:
+    if threading.get_ident() in _active:  # what module.compile() made would be compiled for tensors without storage
+        return module._call_impl(*args, **keywords)
+    return _original["__call__"](module, *args, **keywords)
+
+
+def _patch(name: str, replacement: Callable[..., Any]) -> None:
+    if name not in _patched:
+        _original[name] = getattr(nn.Module, name)
+        _patched.add(name)
+        setattr(nn.Module, name, replacement)
 
 
 @contextmanager
 def _watching(tracer: Tracer) -> Iterator[None]:
-    """See the calls of this thread's modules; the patch is process-wide, and lasts as long as any trace does."""
+    """See the calls of this thread's modules.
+
+    The patch is process-wide and lasts as long as any trace does. It replaces ``_call_impl`` and not ``__call__``, as
+    changing a slot makes Python update every subclass, which takes longer than a small model's trace.
+    """
     me = threading.get_ident()
     with _lock:
         outer = _active.get(me)
-        if not _active:
-            _original.append(nn.Module.__call__)
-            setattr(nn.Module, "__call__", _watched_call)  # noqa: B010  (a type checker forbids the plain assignment)
+        _patch("_call_impl", _watched_call_impl)
+        if tracer.has_compiled:
+            _patch("__call__", _uncompiled_call)
         _active[me] = tracer
     try:
         yield
@@ -49,7 +66,9 @@ def _watching(tracer: Tracer) -> Iterator[None]:
             else:
                 _active[me] = outer
             if not _active:
-                setattr(nn.Module, "__call__", _original.pop())  # noqa: B010
+                while _patched:
+                    name = _patched.pop()
+                    setattr(nn.Module, name, _original[name])
 
 
 def run(model: nn.Module, inputs: Inputs) -> tuple[Tracer, TraceError | None]:

@@ -221,7 +221,12 @@ def _reshape_groups(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[li
 
 def concatenate(states: Sequence[State], shapes: Sequence[Shape], dim: int, ndim: int) -> State:
     """Return the state of tensors of these shapes, concatenated along ``dim``."""
-    pairs = [(state, shape) for state, shape in zip(states, shapes, strict=True) if tuple(shape) != (0,)]
+    # torch lets an empty tensor of one dimension take part in any concatenation; one without extent adds nothing.
+    pairs = [
+        (state, shape)
+        for state, shape in zip(states, shapes, strict=True)
+        if tuple(shape) != (0,) and (len(shape) != ndim or shape[dim])
+    ]
     known = [state for state, _ in pairs if state is not None]
     if not known:
         return None

@@ -121,9 +121,9 @@ class Tracer:
 
     def __init__(self, model: nn.Module, *, is_real: bool, watch_all: bool) -> None:
         self.is_real, self.watch_all = is_real, watch_all
+        self.model = model
         self.names = {id(module): _without_wrappers(name) for name, module in model.named_modules()}
-        self.own = list(_own_tensors(model))
-        self.constants = frozenset(map(id, self.own))
+        self.has_compiled = any(module._compiled_call_impl is not None for module in model.modules())
         self.operators: Any = None  # the mode that watches all operators, on its own or below the functions
         self.generator = torch.Generator().manual_seed(0)
         self.function = ""
@@ -188,6 +188,16 @@ class Tracer:
             return False
         with torch._C.DisableTorchFunction():
             return tensor.untyped_storage().data_ptr() in self._own_storages
+
+    @cached_property
+    def own(self) -> list[torch.Tensor]:
+        """The model's parameters, buffers and other tensors that its modules hold."""
+        return list(_own_tensors(self.model))
+
+    @cached_property
+    def constants(self) -> frozenset[int]:
+        """Ids of the model's own tensors."""
+        return frozenset(map(id, self.own))
 
     @cached_property
     def _own_storages(self) -> set[int]:
@@ -274,7 +284,7 @@ class Tracer:
 
 def _without_wrappers(name: str) -> str:
     """Leave out what torch.compile puts into the paths of the modules that it wraps."""
-    return ".".join(part for part in name.split(".") if part != "_orig_mod")
+    return ".".join(part for part in name.split(".") if part != "_orig_mod") if "_orig_mod" in name else name
 
 
 def _own_tensors(model: nn.Module) -> Iterator[torch.Tensor]:
