@@ -2,8 +2,8 @@
 
     python benchmarks/trace.py [rounds]
 
-Prints medians in milliseconds and how many times longer torchinfo takes. Our rows hold receptive fields as well, and the
-fields of every row are read, so that nothing is left lazy. The models stand here, so that no other package is needed.
+Prints medians in milliseconds, and how many times longer torchinfo takes. Our rows hold receptive fields as well, and
+those of every row are read, so that nothing is left lazy. The models stand here, so that no other package is needed.
 """
 
 import statistics

@@ -30,8 +30,8 @@ def given_back(model: nn.Module, *, torch_stream: bool = False) -> Iterator[None
     inner: list[tuple[Any, Any]] = [
         (box, box.copy())
         for attributes, _ in held
-        for name, box in attributes.items()
-        if type(box) in (list, dict, set) and name not in _MACHINERY
+        for name in attributes.keys() - _MACHINERY
+        if type(box := attributes[name]) in (list, dict, set)
     ]
     streams = _streams(torch_stream)
     try:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import index as whole
 from typing import Any
 
 import numpy as np
+from torch import nn
+from torch.nn.parameter import is_lazy
 
 from convlab.geometry import Box, IntervalMap, ReceptiveField, describe
 from convlab.geometry.receptive_field import Reach
@@ -181,8 +183,7 @@ def _attached(axis: Axis | None, others: Sequence[Axis | None]) -> Axis | None:
 
 def record_of(call: Call, number: int, axes: tuple[tuple[str, int, int], ...]) -> Record:
     """Return the public face of a call."""
-    parameters = list(dict.fromkeys(call.module.parameters())) if call.module is not None else list(call.used)
-    counted = [(p.numel(), p.requires_grad) for p in parameters if not _is_uninitialised(p)]
+    counted = [(p.numel(), p.requires_grad) for p in _parameters(call) if not is_lazy(p)]
     cells = 1
     for extent in call.output_size:
         cells *= extent
@@ -205,5 +206,10 @@ def record_of(call: Call, number: int, axes: tuple[tuple[str, int, int], ...]) -
     )
 
 
-def _is_uninitialised(parameter: object) -> bool:
-    return hasattr(parameter, "materialize")
+def _parameters(call: Call) -> Iterable[nn.Parameter]:
+    module = call.module
+    if module is None:
+        return call.used
+    if module._modules:
+        return module.parameters()
+    return {id(p): p for p in module._parameters.values() if p is not None}.values()

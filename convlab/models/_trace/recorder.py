@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -67,7 +66,8 @@ def call_module(
     leaf = is_leaf(run) and (bool(tracer.stack) or type(run).__module__.startswith("torch.nn"))
     call = Call(_path_of(tracer, module), kind_of(module), len(tracer.stack), leaf, run)
     given = list(tensors_in((args, keywords)))
-    call.input_sizes = [tuple(tensor.shape) for tensor in given]
+    with torch._C.DisableTorchFunction():  # reading a shape is a function call to the mode that watches
+        call.input_sizes = [tuple(tensor.shape) for tensor in given]
     call.sources = sources_of(given)
     tracer.stack.append(call)
     tracer.leaf_depth += leaf
@@ -75,7 +75,10 @@ def call_module(
         tracer.add(call)
     is_opaque = isinstance(module, torch.jit.ScriptModule)
     try:
-        with tracer.operators if is_opaque and not tracer.watch_all else nullcontext():
+        if is_opaque and not tracer.watch_all:
+            with tracer.operators:
+                output = original(run, *args, **keywords)
+        else:
             output = original(run, *args, **keywords)
     except BaseException:
         if tracer.failed is None:
@@ -84,11 +87,12 @@ def call_module(
     finally:
         tracer.stack.pop()
         tracer.leaf_depth -= leaf
-    if is_opaque:
-        _hide_inside(tracer, given, output)
-    if leaf and not tracer.is_real:
-        output = _renamed(output, given, module)
-    _finish(tracer, call, output)
+    with torch._C.DisableTorchFunction():
+        if is_opaque:
+            _hide_inside(tracer, given, output)
+        if leaf and not tracer.is_real:
+            output = _renamed(output, given, module)
+        _finish(tracer, call, output)
     return output
 
 
@@ -122,8 +126,7 @@ def _renamed(output: Any, given: list[torch.Tensor], module: nn.Module) -> Any:
         return output
     if not any(output is tensor for tensor in given) or tag_of(output) is None:
         return output
-    with torch._C.DisableTorchFunction():
-        alias = torch.empty_strided(output.size(), output.stride(), dtype=output.dtype, device=META)
+    alias = torch.empty_strided(output.size(), output.stride(), dtype=output.dtype, device=META)
     tag = tag_of(output)
     put_tag(alias, Tag(tag.state if tag else None, View(output, torch.ops.aten.alias.default, (), {})))
     return alias

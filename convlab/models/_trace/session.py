@@ -125,8 +125,11 @@ def _attempt(
 def _forward(model: nn.Module, fed: Inputs, tracer: Tracer) -> None:
     operators = OperatorMode(tracer)
     functions = FunctionMode(tracer, operators)
-    with _watching(tracer), torch.inference_mode(), operators if tracer.watch_all else nullcontext(), functions:
-        model(*fed.args, **fed.keywords)
+    try:
+        with _watching(tracer), torch.inference_mode(), operators if tracer.watch_all else nullcontext(), functions:
+            model(*fed.args, **fed.keywords)
+    finally:
+        tracer.operators = None  # the mode holds the tracer: without the cycle both are freed at once
 
 
 def _smells_of_meta(failure: Exception) -> bool:

@@ -182,10 +182,10 @@ class Tracer:
 
     def is_protected(self, tensor: torch.Tensor) -> bool:
         """Whether a write would change a tensor of the model's: a parameter, a buffer, or a view of one."""
+        if tensor.device.type == "meta":
+            return not self.is_ours(tensor) and id(tensor) in self.constants
         if id(tensor) in self.constants:
             return True
-        if tensor.device.type == "meta":
-            return False
         with torch._C.DisableTorchFunction():
             return tensor.untyped_storage().data_ptr() in self._own_storages
 
