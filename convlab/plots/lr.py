@@ -5,14 +5,18 @@ from typing import TYPE_CHECKING, Final
 from matplotlib.axes import Axes
 
 from convlab.plots.figure import axes_or_new
+from convlab.training.lr_rules import Rule
 
 if TYPE_CHECKING:
+    from convlab.training.lr_sweep import LRSweep
     from convlab.training.schedules import ScheduleCurve
 
 # Okabe and Ito's palette, as in the curve of a run.
 LR: Final = "#0072B2"
 MOMENTUM: Final = "#009E73"
 CHOSEN: Final = "#D55E00"
+
+MARKERS: Final[dict[Rule, str]] = {"valley": "v", "minimum": "o", "steepest": "s"}
 
 
 def plot_schedule(curve: "ScheduleCurve", ax: Axes | None = None) -> Axes:
@@ -29,4 +33,36 @@ def plot_schedule(curve: "ScheduleCurve", ax: Axes | None = None) -> Axes:
         right = ax.twinx()
         right.plot(curve.step, curve.momenta, color=MOMENTUM, linestyle="--", drawstyle="steps-post")
         right.set_ylabel("momentum", color=MOMENTUM)
+    return ax
+
+
+def plot_sweep(sweep: "LRSweep", ax: Axes | None = None) -> Axes:
+    """Loss against lr: raw, smoothed, the band over several seeds, and where each rule reads the curve."""
+    ax = axes_or_new(ax)
+    lrs = sweep.lrs
+    ax.set_xscale("log")
+    ax.set_xlabel("lr")
+    ax.set_ylabel("loss")
+    ax.grid(alpha=0.25)
+    if not len(lrs):
+        ax.set_title(sweep.refusal or "", fontsize="small", wrap=True, parse_math=False)
+        return ax
+    ax.plot(lrs, sweep.losses, color=LR, linewidth=0.8, alpha=0.4, label="loss of each step")
+    ax.plot(lrs, sweep.smoothed, color=LR, label="smoothed")
+    if len(sweep.seed_losses) > 1:
+        ax.fill_between(lrs, *sweep.band, color=LR, alpha=0.15, linewidth=0, label=f"{len(sweep.seed_losses)} seeds")
+    # An explosion at the end would press the rest flat.
+    top = max(sweep.smoothed[: int(sweep.smoothed.argmin()) + 1].max(), sweep.losses[: max(3, len(lrs) // 10)].max())
+    low = min(sweep.smoothed.min(), sweep.losses.min())
+    ax.set_ylim(low - 0.05 * (top - low), top + 0.25 * (top - low))
+    if sweep.refusal is not None:
+        ax.set_title(sweep.refusal, fontsize="small", wrap=True, parse_math=False)
+    else:
+        found = sweep.suggestion()
+        ax.axvline(found.lr, color=CHOSEN, linestyle="--", label=f"suggestion {found.lr:.2g} ({found.confidence})")
+        for rule, marker in MARKERS.items():
+            at = sweep.suggestion(rule)
+            nearest = int(abs(lrs - at.lr).argmin())
+            ax.plot(at.lr, sweep.smoothed[nearest], marker, color=CHOSEN, markersize=6, label=f"{rule} {at.lr:.2g}")
+    ax.legend(frameon=False, fontsize="small")
     return ax
