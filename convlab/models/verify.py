@@ -25,7 +25,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from convlab.geometry import Box
-from convlab.models._trace.inputs import spatial_dims, with_values
+from convlab.models._trace.inputs import with_values
 from convlab.models.borrow import borrowed
 from convlab.models.trace import Record, Trace
 
@@ -98,7 +98,7 @@ def verify(
         >>> from torch import nn
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(2))
         >>> print(convlab.verify(convlab.trace(net, (1, 3, 32, 32)), unit=(0, 3)))
-        unit (0, 3) of the output sees exactly pixels 0..3 x 6..9, as the trace says (NaN, 9 runs of the real model).
+        unit (0, 3) of the output sees exactly pixels 0..3 x 6..9, as the trace says (NaN, 12 runs of the real model).
     """
     chosen = _chosen(trace, record)
     name = next(iter(trace.input_sizes)) if input is None else input
@@ -114,7 +114,8 @@ def verify(
         for module in model.modules():
             if isinstance(module, _BatchNorm):
                 module.training = False  # as the trace reads it
-        probe = _Probe(model, _inputs(trace, model, name), chosen, unit)
+        dims = [dim for owner, dim in trace.inputs.axes() if owner == name]
+        probe = _Probe(model, _inputs(trace, model, name), dims, chosen, unit)
         found, method = _found(probe, claimed, model)
         runs = probe.num_runs
     exact = [how == "local" and method != "numbers" for how in reach]
@@ -184,12 +185,17 @@ class _Probe:
     """Runs the model on changed inputs and looks at one unit."""
 
     def __init__(
-        self, model: nn.Module, call: tuple[list[Any], Any, int], record: Record, unit: tuple[int, ...]
+        self,
+        model: nn.Module,
+        call: tuple[list[Any], Any, int],
+        dims: list[int],
+        record: Record,
+        unit: tuple[int, ...],
     ) -> None:
         self.model, self.call, self.record, self.unit, self.num_runs = model, call, record, unit, 0
         self.leaves, self.spec, self.which = call
         self.image: Tensor = self.leaves[self.which]
-        self.dims = spatial_dims(self.image.dim())
+        self.dims = dims
         self.path, self.position = _module_and_position(record.path)
         self.at = _index(record, unit)
         self.buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
@@ -204,7 +210,7 @@ class _Probe:
         leaves = [
             leaf.double() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf for leaf in self.leaves
         ]
-        return _Probe(model, (leaves, *self.call[1:]), self.record, self.unit)
+        return _Probe(model, (leaves, *self.call[1:]), self.dims, self.record, self.unit)
 
     def run(self, image: Tensor) -> Tensor:
         """Return the unit's values, one for each channel."""

@@ -21,7 +21,7 @@ def disagreements(trace: Any, truth: Sweep, *, only_sound: bool = False) -> list
         if record is None or tuple(record.output_size) != fact.size:
             continue  # said by _calls
         for (which, axis), upper in fact.nan.items():
-            claim = claimed(record, which, axis, fact)
+            claim = claimed(trace, record, which, axis, fact)
             found += _hulls(f"{key} input {which} axis {axis}", claim, fact.moved[which, axis], upper, only_sound)
     return found
 
@@ -53,27 +53,17 @@ def record_of(trace: Any, key: Key) -> Any:
         return None
 
 
-def lines_of(record: Any, which: int, size: tuple[int, ...]) -> list[tuple[np.ndarray, np.ndarray]]:
+def lines_of(record: Any, name: str, size: tuple[int, ...]) -> list[tuple[np.ndarray, np.ndarray]]:
     """First and last line that each unit sees, per axis of an input; a unit that sees no line of one axis sees none."""
-    lines = [tuple(np.broadcast_to(a, size) for a in pair) for pair in fields_of(record, input_name(record, which))]
+    lines = [tuple(np.broadcast_to(a, size) for a in pair) for pair in record.fields(name)]
     empty = np.zeros(size, bool)
     for first, last in lines:
         empty |= first > last
     return [(np.where(empty, FAR, first), np.where(empty, -1, last)) for first, last in lines]
 
 
-def fields_of(record, name):
-    if hasattr(record, "fields"):
-        return record.fields(name)
-    return [(a.lo, a.hi) if a is not None else (np.zeros(1, int), np.full(1, -1)) for a, _ in record._parts(name)]
-
-
-def input_name(record: Any, which: int) -> str:
-    return record._inputs[which]
-
-
-def claimed(record: Any, which: int, axis: int, fact: Truth) -> Hull:
-    return Hull(*lines_of(record, which, fact.size)[axis - 2])
+def claimed(trace: Any, record: Any, which: int, axis: int, fact: Truth) -> Hull:
+    return Hull(*lines_of(record, list(trace.input_sizes)[which], fact.size)[axis - 2])
 
 
 def _hulls(where: str, claim: Hull, lower: Hull, upper: Hull, only_sound: bool) -> Iterator[str]:
@@ -91,10 +81,10 @@ def _hulls(where: str, claim: Hull, lower: Hull, upper: Hull, only_sound: bool) 
             )
 
 
-def field_is_a_look_up(record: Any, fact: Truth, which: int = 0) -> list[str]:
+def field_is_a_look_up(record: Any, fact: Truth, name: str) -> list[str]:
     """`record.field(unit)` for corner and middle units, in both spellings, against the arrays of all units."""
     wrong = []
-    name, lines = input_name(record, which), lines_of(record, which, fact.size)
+    lines = lines_of(record, name, fact.size)
     for unit in itertools.product(*({0, n // 2, n - 1} for n in fact.size)):
         box = record.field(unit, input=name)
         intervals = [(int(first[unit]), int(last[unit])) for first, last in lines]

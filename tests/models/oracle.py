@@ -61,7 +61,7 @@ class Hull:
 
 @dataclass
 class Truth:
-    """What one tensor that a module returned depends on: per (input, axis of that input) the two hulls."""
+    """What one tensor that a module returned depends on: per (which tensor of the input, its axis) the two hulls."""
 
     size: tuple[int, ...]
     nan: dict[Axis, Hull] = field(default_factory=dict)
@@ -118,8 +118,10 @@ def sweep(
         with LeakyGates():
             clean = run(leaves)
         result = {key: Truth(tuple(t.shape)) for key, t in clean.items()}
-        for which, leaf in enumerate(leaves):
-            for axis in spatial_axes(leaf) if isinstance(leaf, torch.Tensor) else ():
+        tensors = [k for k, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
+        for which, position in enumerate(tensors):
+            leaf = leaves[position]
+            for axis in spatial_axes(leaf):
                 for truth in result.values():
                     truth.nan[which, axis] = Hull.empty(truth.size)
                     truth.moved[which, axis] = Hull.empty(truth.size)
@@ -128,7 +130,7 @@ def sweep(
                     while lines:
                         part = lines[: lines_per_run if independent else 1]
                         with LeakyGates() if kind == "moved" else nullcontext():
-                            outs = run(_changed(leaves, which, axis, part, kind))
+                            outs = run(_changed(leaves, position, axis, part, kind))
                         if len(part) > 1 and not _batched(outs, clean, len(part)):
                             independent = False
                             continue
@@ -309,7 +311,7 @@ _MAKES_NEW_NUMBERS = (
 
 
 # A window may lie in padding, all of it; LPPool multiplies by a sign (alone, that is caught by the bracket).
-_HARMLESS = ("conv", "pool", "pad", "sign")
+_HARMLESS = ("conv", "pool", "pad", "upsample", "sign")
 _REORDER_OR_DECIDE = {"_local_scalar_dense", "is_nonzero", "equal", "sort", "topk", "kthvalue", "mode", "msort"}
 
 

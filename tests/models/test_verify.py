@@ -1,6 +1,7 @@
 """`convlab.verify`: it proves right claims, exposes wrong ones, and gives the model back."""
 
 import functools
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -115,6 +116,12 @@ def test_a_large_input_costs_few_runs():
     assert not wrong.agrees
     assert wrong.found.size == (83, 83)
     assert wrong.num_runs <= 1 + 2 * (4 + 2 * 10) + 4
+
+
+def test_an_image_without_batch():
+    proof = verify(trace(nn.Conv2d(2, 3, 3, stride=2), (2, 15, 17)), unit=(3, 4))
+    assert proof.agrees
+    assert proof.found == Box((6, 8), (8, 10))
 
 
 def test_a_unit_that_sees_nothing():
@@ -268,6 +275,9 @@ def test_what_cannot_be_verified_says_why():
         verify(traced, unit=(40, 2))
     with pytest.raises((ValueError, KeyError), match="layer9"):
         verify(traced, "layer9")
+    called = trace(nn.Sequential(OrderedDict(body=Net(lambda m, x: F.relu(m.conv(x))))), (1, 2, 9, 9))
+    with pytest.raises(ValueError, match=r"function call, and .* the module around it, 'body', would work"):
+        verify(called, "body.relu")
     with pytest.raises(ValueError, match="meta device"):
         verify(trace(small().eval().to("meta"), (1, 2, 17, 19)))
     with pytest.raises(ValueError, match="lazy parameters"):
