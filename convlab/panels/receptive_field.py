@@ -58,8 +58,8 @@ class ReceptiveFieldPanel(widgets.VBox):
             options=[("no layer", "")],
             description="Layer",
             tooltip="The layer whose unit looks at the picture: the field grows from layer to layer.",
-            layout=widgets.Layout(width="32em", max_width="100%"),
-        )
+            layout=widgets.Layout(width="36em", max_width="100%"),
+        ).add_class("convlab-field-layer")
         self.image = widgets.IntSlider(0, min=0, max=0, description="Picture", tooltip="Which of the pictures.")
         self.upload = widgets.FileUpload(
             accept=".png,.jpg,.jpeg",

@@ -7,7 +7,8 @@ import { count, field, memory, short, size } from "./format.js";
  *   params_share: number, mult_adds_share: number, memory_share: number, before: Record<string, any>}} Cells
  * @typedef {{path: string, call: number, kind: string, depth: number, isLeaf: boolean, cells: Cells}} Row
  * @typedef {{key: string, label: string, title: string, format?: (value: any, row: Row) => string, share?: string,
- *   exact?: (value: any) => string, isNumber?: boolean}} Column
+ *   exact?: (value: any) => string, isNumber?: boolean, room?: number}} Column
+ *   room: width in digits that takes a change, before and after: then no column jumps while a slider is dragged
  */
 
 /**
@@ -23,7 +24,14 @@ const some = (/** @type {(value: number) => string} */ format) => (/** @type {nu
 /** @type {Column[]} */
 export const COLUMNS = [
   { key: "kind", label: "kind", title: "Class of the module, or name of the function. Point at one for its settings." },
-  { key: "kernel_size", label: "kernel", title: "Height and width of the window.", format: size, isNumber: true },
+  {
+    key: "kernel_size",
+    label: "kernel",
+    title: "Height and width of the window.",
+    format: size,
+    isNumber: true,
+    room: 9,
+  },
   {
     key: "input_size",
     label: "input_size",
@@ -37,6 +45,7 @@ export const COLUMNS = [
     title: "Size of what comes out: batch, channels, height, width.",
     format: size,
     isNumber: true,
+    room: 15,
   },
   {
     key: "num_params",
@@ -45,6 +54,7 @@ export const COLUMNS = [
     format: (value, row) => (row.call ? (value ? "shared" : "") : some(count)(value)),
     share: "params_share",
     isNumber: true,
+    room: 12,
   },
   { key: "trainable", label: "trainable", title: "Whether training changes all, some or none of them.", format: trainable },
   {
@@ -55,6 +65,7 @@ export const COLUMNS = [
     exact: count,
     share: "mult_adds_share",
     isNumber: true,
+    room: 12,
   },
   {
     key: "memory",
@@ -64,6 +75,7 @@ export const COLUMNS = [
     exact: (value) => `${count(value)} bytes`,
     share: "memory_share",
     isNumber: true,
+    room: 8,
   },
   {
     key: "receptive_field",
@@ -71,6 +83,7 @@ export const COLUMNS = [
     title: "How many input pixels a unit sees along each axis; global: all of them, the local path in brackets.",
     format: field,
     isNumber: true,
+    room: 18,
   },
   {
     key: "jump",

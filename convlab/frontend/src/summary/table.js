@@ -71,7 +71,7 @@ export class SummaryTable {
     this.columns = COLUMNS.filter((column) => names.includes(column.key));
     this.body.replaceChildren();
     this.head.replaceChildren(heading("layer", "Name of the layer or function. Click it to see its receptive field."));
-    for (const { label, title, isNumber } of this.columns) this.head.append(heading(label, title, isNumber));
+    for (const { label, title, isNumber, room } of this.columns) this.head.append(heading(label, title, isNumber, room));
     const summary = element("summary");
     summary.textContent = "Columns";
     const list = element("div", "convlab-summary-choices");
@@ -164,8 +164,9 @@ export class SummaryTable {
     const text = isFailed && !isKind && column.key !== "kernel_size" ? "" : format(value);
     const wasText = was === undefined ? "" : format(was);
     const isChanged = wasText !== "" && wasText !== text;
-    write(/** @type {HTMLElement} */ (cell.firstChild), isChanged ? `${wasText} → ` : "");
-    write(/** @type {HTMLElement} */ (cell.lastChild), isFailed && column.key === "output_size" ? "does not fit" : text);
+    const [before, now] = isChanged ? change(wasText, text) : ["", text];
+    write(/** @type {HTMLElement} */ (cell.firstChild), before);
+    write(/** @type {HTMLElement} */ (cell.lastChild), isFailed && column.key === "output_size" ? "does not fit" : now);
     toggle(cell, "data-changed", isChanged);
     if (isKind) {
       toggle(cell, "data-frozen", cells.num_params > 0 && cells.trainable === 0);
@@ -249,6 +250,16 @@ export class SummaryTable {
 }
 
 /**
+ * What was and what is; words that both have in front, as in "global (8×8)", are said once.
+ * @param {string} was
+ * @param {string} is
+ */
+function change(was, is) {
+  const front = /^[a-z]+ \(/.exec(was)?.[0];
+  return front && is.startsWith(front) ? [`${was.slice(0, -1)} → `, is.slice(front.length)] : [`${was} → `, is];
+}
+
+/**
  * @template {keyof HTMLElementTagNameMap} Name
  * @param {Name} name
  * @param {string} [className]
@@ -278,12 +289,14 @@ function button(text, title, act, className = "convlab-summary-button") {
  * @param {string} label
  * @param {string} title
  * @param {boolean} [isNumber]
+ * @param {number} [room]
  */
-function heading(label, title, isNumber = false) {
+function heading(label, title, isNumber = false, room = 0) {
   const made = element("th", isNumber ? "convlab-number" : "");
   const words = element("span");
   made.scope = "col";
   made.title = title;
+  if (room) made.style.minWidth = `${room}ch`;
   words.textContent = label;
   made.append(words);
   return made;
