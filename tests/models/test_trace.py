@@ -139,7 +139,7 @@ def test_counts_are_those_of_a_hand_calculation():
     assert conv.mult_adds == 2 * 9 * 9 * conv.num_params
     assert conv.memory == 2 * 8 * 9 * 9 * 2
     transposed = trace(nn.ConvTranspose2d(4, 6, 2, stride=2, bias=False), (1, 4, 5, 5)).output
-    assert transposed.mult_adds == 5 * 5 * 4 * 6 * 4
+    assert transposed.mult_adds == 5 * 5 * 4 * 6 * 4  # torchinfo counts every output position: 4 times as many
     tokens = trace(nn.Linear(16, 4), (2, 10, 16)).output
     assert tokens.mult_adds == 2 * 10 * (16 * 4 + 4)
 
@@ -394,3 +394,10 @@ def test_importing_trace_loads_no_pandas_and_no_matplotlib():
 
 def test_numpy_integers_are_whole_numbers():
     assert isinstance(trace(nn.Conv2d(1, 1, 3), tuple(np.array([1, 1, 8, 8]))), Trace)
+
+
+def test_what_was_flipped_may_be_moved_on():
+    net = Lambda(lambda m, x: x.flip(2).permute(0, 2, 3, 1).flip(1).permute(0, 3, 1, 2))
+    record = trace(net, (1, 4, 7, 7)).output
+    assert record.field((1, 2)) == Box((1, 2), (1, 2))
+    assert trace(Lambda(lambda m, x: x.flip(2)), (1, 4, 7, 7)).output.field((1, 2)) == Box((5, 2), (5, 2))

@@ -81,6 +81,20 @@ def count_conv(tracer: Tracer, shape: Sequence[int], dim: int, weight: torch.Ten
     tracer.mult_adds(positions * (weight.numel() + (0 if bias is None else bias.numel())))
 
 
+def count_conv_transpose(
+    tracer: Tracer,
+    shape: Sequence[int],
+    made: Sequence[int],
+    dim: int,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+) -> None:
+    """Count each weight once for each input position, where torchinfo counts output positions; biases as it does."""
+    count_conv(tracer, shape, dim, weight, None)
+    if bias is not None:
+        count_conv(tracer, made, dim, bias, None)
+
+
 def _conv_transpose(axes: int) -> Callable[..., Any]:
     names = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
 
@@ -103,8 +117,7 @@ def _conv_transpose(axes: int) -> Callable[..., Any]:
         )
         shape = _with_sizes(x.shape, tables)
         shape[first - 1] = weight.shape[1] * groups
-        # Each input meets each weight once: unlike torchinfo, which counts output positions.
-        count_conv(tracer, x.shape, first - 1, weight, None)
+        count_conv_transpose(tracer, x.shape, shape, first - 1, weight, v.get("bias"))
         state = states.mix_channels(tracer.state(x), first - 1, groups, x.shape[first - 1], shape[first - 1])
         return tracer.tensor(shape, x, read_spatial(state, x.dim(), tables))
 

@@ -12,6 +12,8 @@ from convlab.models._trace import states, table
 from convlab.models._trace.axis import Axis, is_monotone, spread, varying_dim
 from convlab.models._trace.functions import attend, product
 from convlab.models._trace.functions_spatial import (
+    count_conv,
+    count_conv_transpose,
     fitted,
     normalised,
     pad_with,
@@ -38,10 +40,10 @@ def _convolution(op: Operator) -> State:
         tables = fitted(
             table.conv, x.shape[first:], tuple(weight.shape[2:]), op["stride"], op["padding"], op["dilation"]
         )
-    counted = x if op["transposed"] else op.made
-    bias = op["bias"]
-    per_position = weight.numel() + (bias.numel() if bias is not None and not op["transposed"] else 0)
-    op.tracer.mult_adds(counted.numel() // counted.shape[first - 1] * per_position)
+    if op["transposed"]:
+        count_conv_transpose(op.tracer, x.shape, op.made.shape, first - 1, weight, op["bias"])
+    else:
+        count_conv(op.tracer, op.made.shape, first - 1, weight, op["bias"])
     state = states.mix_channels(op.tracer.state(x), first - 1, groups, x.shape[first - 1], channels)
     state = read_spatial(state, ndim, tables)
     by_input = op.tracer.state(weight)  # a hyper-network's weights depend on the input as a whole

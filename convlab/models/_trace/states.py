@@ -164,7 +164,13 @@ def _moved_parts(axis: Axis, shape: Shape, tensor_function: TensorFunction) -> l
 
 
 def _expanded(array: IntArray, shape: Shape) -> torch.Tensor:
-    return torch.from_numpy(np.require(array, requirements=["C", "W"])).expand(tuple(shape))
+    return _as_tensor(array).expand(tuple(shape))
+
+
+def _as_tensor(array: IntArray) -> torch.Tensor:
+    if any(stride < 0 for stride in array.strides):  # flipped; torch knows no such strides
+        array = array.copy()
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
 
 def _shrunk(tensor: torch.Tensor) -> IntArray:
@@ -364,7 +370,7 @@ def _overwritten(base: IntArray | None, shape: Shape, written: IntArray | None, 
 def _writable(array: IntArray | None, shape: Shape, fill: int) -> torch.Tensor:
     if array is None:
         return torch.full(tuple(shape), fill, dtype=torch.int32)
-    return torch.from_numpy(np.ascontiguousarray(array)).expand(tuple(shape)).clone()
+    return _as_tensor(array).expand(tuple(shape)).clone()
 
 
 def _with_written_line(axis: Axis, base: Axis | None, shape: Shape, written: Axis | None, view: View) -> Axis:
