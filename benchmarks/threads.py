@@ -94,9 +94,8 @@ def main() -> None:
             ratios = [a / b for a, b in zip(times[base], times[n], strict=True)]
             line += f" {statistics.median(ratios):11.2f} {min(ratios):6.2f}"
         print(line, f"{num_threads(work, max(options.threads)):5}  {name}")
-    print(
-        f"\nthe rule: one more thread for every {WORK_PER_THREAD / 1e6:g} million; 1-minute load {os.getloadavg()[0]:.1f}"
-    )
+    print(f"\nthe rule: one more thread for every {WORK_PER_THREAD / 1e6:g} million")
+    print(f"1-minute load of this machine: {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from convlab.models.borrow import borrowed
 
 WORK_PER_THREAD: Final = 20_000_000
-"""Multiply-adds of one batch's forward pass that make another thread pay: see `benchmarks/threads.py`."""
+"""Multiply-adds of one batch's forward pass that make another thread pay, by `benchmarks/threads.py`.
+
+On two calm cores a second thread gained nothing at 5 million and half as much again at some 40 million; on busy ones
+it lost 3 to 25 times at any size.
+"""
 
 
 def _available() -> int:
