@@ -33,13 +33,22 @@ def given_back(model: nn.Module, *, torch_stream: bool = False) -> Iterator[None
         for name in attributes.keys() - _MACHINERY
         if type(box := attributes[name]) in (list, dict, set)
     ]
-    streams = _streams(torch_stream)
+    streams = _streams(torch_stream) if torch_stream or _may_draw(model) else None
     try:
         yield
     finally:
         for box, kept in (*inner, *held):
             _put_back(box, kept)
-        _put_streams_back(streams)
+        if streams is not None:
+            _put_streams_back(streams)
+
+
+def _may_draw(model: nn.Module) -> bool:
+    """Whether code runs in the forward that is not torch's own, which draws neither from Python nor from NumPy."""
+    return any(
+        not type(module).__module__.startswith("torch.nn.") or module._forward_hooks or module._forward_pre_hooks
+        for module in model.modules()
+    )
 
 
 def _put_back(box: Any, kept: Any) -> None:

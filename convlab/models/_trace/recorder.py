@@ -11,7 +11,7 @@ from torch import nn
 from convlab.models._trace import states
 from convlab.models._trace.lazy import initialised
 from convlab.models._trace.registry import words
-from convlab.models._trace.tracer import META, Call, Tag, Tracer, View, put_tag, tag_of, tensors_in
+from convlab.models._trace.tracer import META, Call, Tag, Tracer, View, put_tag, tag_of, tensors_in, tensors_of
 
 # Functions that change neither shape nor dependence, only where or how a tensor is kept.
 _UNTOLD = words(
@@ -65,7 +65,7 @@ def call_module(
     run = initialised(tracer, module, args, keywords)
     leaf = is_leaf(run) and (bool(tracer.stack) or type(run).__module__.startswith("torch.nn"))
     call = Call(_path_of(tracer, module), kind_of(module), len(tracer.stack), leaf, run)
-    given = list(tensors_in((args, keywords)))
+    given = tensors_of((args, keywords) if keywords else args)
     with torch._C.DisableTorchFunction():  # reading a shape is a function call to the mode that watches
         call.input_sizes = [tuple(tensor.shape) for tensor in given]
     call.sources = sources_of(given)
@@ -133,7 +133,9 @@ def _renamed(output: Any, given: list[torch.Tensor], module: nn.Module) -> Any:
 
 
 def _finish(tracer: Tracer, call: Call, output: Any) -> None:
-    outputs = [tensor for tensor in tensors_in(output) if tensor.dim() or not call.is_leaf] or list(tensors_in(output))
+    outputs = tensors_of(output)
+    if call.is_leaf and len(outputs) > 1:  # a number beside the result (a loss) is no row
+        outputs = [tensor for tensor in outputs if tensor.dim()] or outputs
     if tracer.stack:
         tracer.stack[-1].mult_adds += call.mult_adds
     if not call.is_leaf:

@@ -79,6 +79,15 @@ def tensors_in(values: Any) -> Iterator[torch.Tensor]:
             yield from tensors_in(value)
 
 
+def tensors_of(value: Any) -> list[torch.Tensor]:
+    """Return the tensors in a value, the usual case first: it is one."""
+    if type(value) is torch.Tensor:
+        return [value]
+    if type(value) is tuple and len(value) == 1 and type(value[0]) is torch.Tensor:
+        return [value[0]]
+    return list(tensors_in(value))
+
+
 class Call:
     """One call of a module or function, as it happened; `record.Record` is its public face."""
 
