@@ -2,12 +2,14 @@
 
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from convlab.plots.figure import axes_or_new
 from convlab.training.lr_rules import Rule
 
 if TYPE_CHECKING:
+    from convlab.training.lr_probe import LRProbe
     from convlab.training.lr_sweep import LRSweep
     from convlab.training.schedules import ScheduleCurve
 
@@ -65,4 +67,45 @@ def plot_sweep(sweep: "LRSweep", ax: Axes | None = None) -> Axes:
             nearest = int(abs(lrs - at.lr).argmin())
             ax.plot(at.lr, sweep.smoothed[nearest], marker, color=CHOSEN, markersize=6, label=f"{rule} {at.lr:.2g}")
     ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def plot_probe(probe: "LRProbe", ax: Axes | None = None) -> Axes:
+    """The score of each training against its lr, the parabola through the best three, and the answer."""
+    ax = axes_or_new(ax)
+    ax.set_xscale("log")
+    ax.set_xlabel("lr")
+    ax.set_ylabel("mean loss of the last quarter")
+    ax.grid(alpha=0.25)
+    if probe.refusal is not None:
+        ax.set_title(probe.refusal, fontsize="small", wrap=True, parse_math=False)
+        return ax
+    finite = np.isfinite(probe.scores)
+    ax.plot(probe.lrs[finite], probe.scores[finite], "o", color=LR, label=f"after {probe.num_steps} steps")
+    top = probe.scores[finite].max()
+    ax.plot(probe.lrs[~finite], np.full((~finite).sum(), top), "x", color=LR, label="diverged")
+    if probe.parabola is not None:
+        best = int(np.argmin(probe.scores))
+        x = np.linspace(np.log10(probe.lrs[best - 1]), np.log10(probe.lrs[best + 1]), 50)
+        ax.plot(10**x, np.polyval(probe.parabola, x), color=LR, linewidth=0.8)
+    found = probe.suggestion()
+    ax.axvline(found.lr, color=CHOSEN, linestyle="--", label=f"suggestion {found.lr:.2g} ({found.confidence})")
+    ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def plot_probe_curves(probe: "LRProbe", ax: Axes | None = None) -> Axes:
+    """The loss of each training step by step, the larger the lr the darker."""
+    ax = axes_or_new(ax)
+    starts = [curve[:1] for curve in probe.curves if len(curve)]
+    for i, (lr, curve, diverged) in enumerate(zip(probe.lrs, probe.curves, probe.diverged, strict=True)):
+        shade = 0.25 + 0.75 * i / max(1, len(probe.lrs) - 1)
+        label = f"{lr:.2g}" + " diverged" * diverged
+        ax.plot(np.arange(1, len(curve) + 1), curve, color=LR, alpha=shade, linewidth=0.5 + shade, label=label)
+    if starts:
+        ax.set_ylim(top=1.3 * float(np.mean(starts)))
+    ax.set_xlabel("step")
+    ax.set_ylabel("loss")
+    ax.grid(alpha=0.25)
+    ax.legend(frameon=False, fontsize="x-small", title="lr")
     return ax
