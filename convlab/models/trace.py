@@ -12,7 +12,7 @@ from convlab.models._trace.errors import TraceError as TraceError
 from convlab.models._trace.inputs import Inputs, read_inputs
 from convlab.models._trace.layout import columns, html_table, text_table
 from convlab.models._trace.record import Record as Record
-from convlab.models._trace.record import record_of
+from convlab.models._trace.record import Shared, record_of
 from convlab.models._trace.session import run
 from convlab.models._trace.tracer import Call, Tracer
 
@@ -67,8 +67,9 @@ class Trace:
         self.input_sizes = {name: tuple(tensor.shape) for name, tensor in inputs.named.items()}
         axes = tuple((name, dim, inputs.named[name].shape[dim]) for name, dim in inputs.axes())
         finished = [call for call in tracer.modules if call.itemsize]
-        self.records = tuple(_records(tracer.calls, axes))
-        self.containers = tuple(_records(finished, axes))
+        shared: Shared = {}
+        self.records = tuple(_records(tracer.calls, axes, shared))
+        self.containers = tuple(_records(finished, axes, shared))
         order = sorted(zip((*tracer.calls, *finished), (*self.records, *self.containers), strict=True), key=_began)
         self.rows = tuple(record for _, record in order)
         self.edges = tuple((source, i) for i, call in enumerate(tracer.calls) for source in call.sources if source < i)
@@ -136,8 +137,8 @@ def _began(pair: tuple[Call, Record]) -> int:
     return pair[0].order
 
 
-def _records(calls: list[Call], axes: tuple[tuple[str, int, int], ...]) -> Iterator[Record]:
+def _records(calls: list[Call], axes: tuple[tuple[str, int, int], ...], shared: Shared) -> Iterator[Record]:
     counted: Counter[str] = Counter()
     for call in calls:
-        yield record_of(call, counted[call.path], axes)
+        yield record_of(call, counted[call.path], axes, shared)
         counted[call.path] += 1

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import index as whole
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from torch import nn
@@ -19,6 +19,8 @@ from convlab.models._trace.inputs import spatial_dims
 from convlab.models._trace.states import State
 from convlab.models._trace.table import IntArray
 from convlab.models._trace.tracer import Call
+
+Shared: TypeAlias = dict[tuple[int, bool], dict[str, ReceptiveField]]
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,19 @@ class Record:
     decided_by_data: bool = field(default=False, repr=False)
     _state: State = field(default=None, repr=False, compare=False)
     _axes: tuple[tuple[str, int, int], ...] = field(default=(), repr=False, compare=False)
+    # Fields by state: an activation function hands on the very state of the layer before it.
+    _shared: Shared = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def receptive_fields(self) -> dict[str, ReceptiveField]:
         """What a unit sees of each input, by the input's name; an input that it does not depend on is left out."""
-        parts = {name: self._parts(name) for name in self._inputs}
-        return {name: self._described(axes) for name, axes in parts.items() if any(axis for axis, _ in axes)}
+        key = id(self._state), self.decided_by_data
+        fields = self._shared.get(key)
+        if fields is None:
+            parts = {name: self._parts(name) for name in self._inputs}
+            fields = {name: self._described(axes) for name, axes in parts.items() if any(axis for axis, _ in axes)}
+            self._shared[key] = fields
+        return fields
 
     @property
     def receptive_field(self) -> ReceptiveField | None:
@@ -181,7 +190,7 @@ def _attached(axis: Axis | None, others: Sequence[Axis | None]) -> Axis | None:
     return with_line_along(axis, dim) or axis
 
 
-def record_of(call: Call, number: int, axes: tuple[tuple[str, int, int], ...]) -> Record:
+def record_of(call: Call, number: int, axes: tuple[tuple[str, int, int], ...], shared: Shared) -> Record:
     """Return the public face of a call."""
     counted = [(p.numel(), p.requires_grad) for p in _parameters(call) if not is_lazy(p)]
     cells = 1
@@ -203,6 +212,7 @@ def record_of(call: Call, number: int, axes: tuple[tuple[str, int, int], ...]) -
         decided_by_data=call.decided_by_data,
         _state=call.state,
         _axes=axes,
+        _shared=shared,
     )
 
 
