@@ -268,16 +268,19 @@ class Lab(widgets.VBox):
 
     def _follow(self, run: Run) -> None:
         """Move the controls after changes that came from elsewhere, such as ``lab.current.set(lr=0.01)`` in a cell."""
-        journal = run.journal[self._followed :]
-        self._followed += len(journal)
-        for change in journal:
-            with self._settings.moving:
+        with self._settings.moving:
+            journal = run.journal[self._followed :]
+            self._followed += len(journal)
+            for change in journal:
                 wish = (change.name, change.new)
                 if wish in self._wishes:
                     # Wishes come true in their order: those before it have, too.
                     del self._wishes[: self._wishes.index(wish) + 1]
                 elif change.name not in dict(self._wishes):
                     self._show_spec(self.spec.replace(**{change.name: change.new}))
+            # A wish for what is in force already is never written in the journal.
+            while self._wishes and getattr(run.settings, self._wishes[0][0]) == self._wishes[0][1]:
+                del self._wishes[0]
 
     def _show_spec(self, spec: TrainSpec) -> None:
         """Move the controls to what is in force, without asking the run for it."""

@@ -1,5 +1,6 @@
 """The controls of a `TrainSpec`: each writes a new recipe into one trait, and the recipe itself does the checking."""
 
+import html
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -69,7 +70,12 @@ class Settings(widgets.GridBox):
         for name, control in self.controls.items():
             fixed = self._running and name not in LIVE_SETTINGS
             control.disabled = fixed or (name == "momentum" and adam) or (name == "batch_size" and not self._resizable)
-            control.tooltip = _tooltip(name, fixed, adam, self._resizable)
+            tooltip = _tooltip(name, fixed, adam, self._resizable)
+            if isinstance(control, widgets.Dropdown):
+                # A Dropdown that has a description does not show its tooltip.
+                control.description = f'<span title="{html.escape(tooltip)}">Optimizer</span>'
+            else:
+                control.tooltip = tooltip
 
     def _on_control(self, name: str) -> Callable[[Any], None]:
         def changed(change: Any) -> None:
@@ -129,7 +135,7 @@ def _controls(spec: TrainSpec, dropout: float | None) -> dict[str, Any]:
         "optimizer": widgets.Dropdown(
             options=[("SGD", "sgd"), ("Adam", "adam"), ("AdamW", "adamw"), ("RMSprop", "rmsprop")],
             value=spec.optimizer,
-            description="Optimizer",
+            description_allow_html=True,
             style=_STYLE,
         ),
         "epochs": widgets.BoundedIntText(spec.epochs, min=1, max=10**7, description="Epochs", style=_STYLE),
