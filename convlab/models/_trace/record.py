@@ -78,12 +78,15 @@ class Record:
         """Return first and last pixel for each element of the output, for each spatial axis of the input.
 
         The arrays have the output's dimensions, with extent 1 along those where nothing varies; first > last where an
-        element depends on nothing.
+        element depends on nothing. Where a forward has decided on values, which path it took may hang on any pixel:
+        only the whole input is sure to hold them all.
         """
         empty = np.zeros((1,) * len(self.output_size), np.int32)
         found = []
         for axis, size in self._parts(self._input_called(input)):
-            if axis is None:
+            if self.decided_by_data:
+                found.append((empty, empty + size - 1))
+            elif axis is None:
                 found.append((empty, empty - 1))
             else:
                 found.append((np.clip(axis.lo, 0, size), np.clip(axis.hi, -1, size - 1)))
@@ -136,7 +139,10 @@ class Record:
         chosen = self._indices(unit)
         intervals = []
         for axis, size in self._parts(name):
-            intervals.append((0, -1) if axis is None else _interval(axis, chosen, size))
+            if self.decided_by_data:
+                intervals.append((0, size - 1))
+            else:
+                intervals.append((0, -1) if axis is None else _interval(axis, chosen, size))
         return Box.of(intervals)
 
     def _input_called(self, name: str | None) -> str:
