@@ -1,7 +1,9 @@
-"""Which runs are training now: one at a time on any set of weights."""
+"""Which runs are training now, and which models are on loan: one trainer at a time on any set of weights."""
 
 import atexit
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -11,6 +13,11 @@ if TYPE_CHECKING:
 
 _lock = threading.Lock()
 _active: "dict[Run, frozenset[int]]" = {}
+_lent: list[frozenset[int]] = []
+
+
+def _weights(model: nn.Module) -> frozenset[int]:
+    return frozenset(id(param) for param in model.parameters())
 
 
 def claim(run: "Run", model: nn.Module) -> None:
@@ -19,8 +26,9 @@ def claim(run: "Run", model: nn.Module) -> None:
     Raises:
         RuntimeError: another run is training some of them: two trainers on one model break autograd.
     """
-    weights = frozenset(id(param) for param in model.parameters())
+    weights = _weights(model)
     with _lock:
+        _refuse_lent(model, weights)
         for other, taken in _active.items():
             if taken & weights:
                 raise RuntimeError(busy(model, other))
@@ -33,6 +41,41 @@ def busy(model: nn.Module, other: "Run") -> str:
         f"{type(model).__name__} is already being trained by another run, which is {other.state}; "
         "stop that one first: run.stop()."
     )
+
+
+@contextmanager
+def on_loan(model: nn.Module) -> Iterator[None]:
+    """Inside, nobody but the caller trains `model`: runs on it must be paused, and cannot be resumed or begun.
+
+    Raises:
+        RuntimeError: a run is training it, or it is on loan already.
+    """
+    weights = _weights(model)
+    with _lock:
+        _refuse_lent(model, weights)
+        for run, taken in _active.items():
+            if taken & weights and not run.standing:
+                raise RuntimeError(busy(model, run))
+        _lent.append(weights)
+    try:
+        yield
+    finally:
+        with _lock:
+            _lent.remove(weights)
+
+
+def refuse_lent(model: nn.Module) -> None:
+    """Raise a RuntimeError where `model` is on loan."""
+    with _lock:
+        _refuse_lent(model, _weights(model))
+
+
+def _refuse_lent(model: nn.Module, weights: frozenset[int]) -> None:
+    if any(weights & lent for lent in _lent):
+        raise RuntimeError(
+            f"{type(model).__name__} is on loan to a learning-rate test, which will give it back as it was; "
+            "stop that one first, or wait for its end."
+        )
 
 
 @atexit.register

@@ -13,7 +13,7 @@ from torch import Tensor, nn, optim
 from torch.nn.parameter import is_lazy
 
 from convlab.models.borrow import borrowed
-from convlab.training.active import active_runs, busy
+from convlab.training.active import active_runs, on_loan
 
 _LEAVES: Final = (Tensor, np.ndarray, str, bytes, int, float, type(None), type, nn.Module)
 _LONGEST: Final = 64
@@ -28,10 +28,14 @@ def lent(model: nn.Module, data: object) -> Iterator[None]:
     random generators that the data's loaders, samplers and data sets, and the model's layers, have of their own.
 
     Raises:
-        RuntimeError: a run is training the model right now.
+        RuntimeError: a run is training the model right now, or it is on loan already.
     """
-    if others := [run for run in active_runs(model) if run.state != "paused"]:
-        raise RuntimeError(busy(model, others[0]))
+    with on_loan(model), _given_back(model, data):
+        yield
+
+
+@contextmanager
+def _given_back(model: nn.Module, data: object) -> Iterator[None]:
     generators = own_generators(model, data)
     states = [_state_of(generator) for generator in generators]
     places = [
@@ -92,8 +96,8 @@ def _add(digest: Any, facts: object, *tensors: object) -> None:
     for tensor in tensors:
         if isinstance(tensor, Tensor):
             digest.update(repr((tensor.dtype, tensor.shape, tensor.stride(), tensor.device)).encode())
-            raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-            digest.update(memoryview(raw.numpy()))
+            raw: Any = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+            digest.update(raw)
         else:
             digest.update(repr(tensor).encode())
 

@@ -14,7 +14,7 @@ from torch import nn
 from convlab.data.resolve import Data, resolve
 from convlab.models.borrow import Snapshot, restore, snapshot
 from convlab.spec import SpecError, TrainSpec
-from convlab.training.active import active_runs, busy, claim, release
+from convlab.training.active import active_runs, busy, claim, refuse_lent, release
 from convlab.training.control import Control
 from convlab.training.history import EpochRecord, History
 from convlab.training.host_random import numpy_untouched
@@ -77,6 +77,7 @@ class Run:
         # Making a run tries the model out and may move it: not under another run's feet.
         if others := active_runs(model):
             raise RuntimeError(busy(model, others[0]))
+        refuse_lent(model)
         self.model = model
         self.spec = spec or TrainSpec()
         self.data: Data = resolve(data)
@@ -136,6 +137,11 @@ class Run:
         return self.state in ENDED
 
     @property
+    def standing(self) -> bool:
+        """Whether it is paused and no step is granted to it: another may use the model meanwhile."""
+        return self._control.standing
+
+    @property
     def progress(self) -> Progress:
         """Epoch, step, speed and time left, for display."""
         return self._speed.progress(self._trainer)
@@ -167,7 +173,12 @@ class Run:
         return self._wait_until_standing(wait)
 
     def resume(self) -> Self:
-        """Go on after a pause."""
+        """Go on after a pause.
+
+        Raises:
+            RuntimeError: the model is on loan to a learning-rate test.
+        """
+        refuse_lent(self.model)
         self._control.resume()
         return self
 
@@ -177,6 +188,7 @@ class Run:
             raise ValueError(f"count must be a whole number of at least 1, got {count!r}; try run.step(1).")
         if self.ended:
             raise RuntimeError(f"this run is {self.state} and takes no more steps; make a new one.")
+        refuse_lent(self.model)
         self._control.step(count)
         with self._start_lock:
             if self._thread is None and not self.ended:
@@ -235,7 +247,7 @@ class Run:
         Raises:
             RuntimeError: the run is training right now, or no epoch has ended yet.
         """
-        others = [run for run in active_runs(self.model) if not run._control.standing]
+        others = [run for run in active_runs(self.model) if not run.standing]
         if others:
             raise RuntimeError(f"{type(self.model).__name__} is training right now; run.pause() or run.stop() first.")
         if "last" not in self._points or self._last_step != self.history.num_steps:

@@ -107,6 +107,38 @@ def test_a_training_run_is_not_disturbed() -> None:
         run.stop()
 
 
+def test_nobody_trains_a_model_on_loan() -> None:
+    model = made(lenet)
+    run = Run(model, "digits", TrainSpec(epochs=2)).step(3)
+    refused: list[str] = []
+
+    def meddle() -> bool:
+        for action in (run.resume, run.step, lambda: range_test(model, "digits")):
+            with pytest.raises(RuntimeError, match="on loan to a learning-rate test") as caught:
+                action()
+            refused.append(str(caught.value))
+        return len(refused) > 7
+
+    sweep = range_test(model, "digits", should_stop=meddle)
+    assert sweep.given_back
+    assert len(refused) == 9
+    assert run.resume().wait().state == "finished"
+
+
+def test_no_run_begins_on_a_model_on_loan() -> None:
+    model = made(lenet)
+    pending = Run(model, "digits", TrainSpec(epochs=1))
+
+    def meddle() -> bool:
+        for action in (pending.start, pending.step, lambda: Run(model, "digits")):
+            with pytest.raises(RuntimeError, match="on loan to a learning-rate test"):
+                action()
+        return True
+
+    assert range_test(model, "digits", should_stop=meddle).given_back
+    assert pending.start().wait().state == "finished"
+
+
 def test_the_checksum_sees_each_kind_of_change() -> None:
     def changes() -> Iterator[Callable[[Tricky, DataLoader[Any], torch.optim.Optimizer], object]]:
         yield lambda m, d, o: m.conv.weight.data.view(-1)[0].add_(1e-7)
