@@ -85,9 +85,7 @@ def measure(kernel: Kernel, names: list[str], batch_size: int, rounds: int, epoc
             count = epochs * (1 + (batch_size > 64)) if name in QUICK else max(4, epochs // 8)
             times[name].append(kernel.value(f"loops.seconds_per_epoch({name!r}, {count}, {batch_size})"))
             sent += (kernel.messages - before) * (name == LIVE)
-    print(
-        f"\nbatch {batch_size}: ms an epoch, median of {rounds} rounds; the live bench sent {sent // rounds} messages a run"
-    )
+    print(f"\nbatch {batch_size}: one epoch, medians of {rounds} rounds; the live bench sent {sent // rounds} messages")
     return times
 
 

@@ -77,6 +77,24 @@ def test_same_bits_with_settings_that_change(spec):
         assert_same(ours, theirs, a, b)
 
 
+@pytest.mark.parametrize("name", ["sgd", "rmsprop"])
+def test_momentum_begins_anew_after_it_was_0(name):
+    """A velocity from long ago is not added to the first step: it equals that of a fresh start."""
+    ours, _, a, _ = pair(TrainSpec(optimizer=name, lr=0.01, momentum=0.9))
+    step = fused_step(a)
+    for i in range(6):
+        if i in (3, 5):
+            apply_setting(a, "momentum", 0.0 if i == 3 else 0.9)
+        backward(ours, i)
+        before = {param: param.detach().clone() for param in a.state}
+        step()
+    for param, old in before.items():
+        velocity = a.state[param]["momentum_buffer"]
+        torch.testing.assert_close(old - param.detach(), 0.01 * velocity)
+        if name == "sgd":
+            assert torch.equal(velocity, param.grad)
+
+
 @pytest.mark.parametrize("spec", SPECS, ids=ids)
 def test_same_bits_where_a_branch_rests(spec):
     ours, theirs, a, b = pair(spec)
