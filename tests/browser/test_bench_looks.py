@@ -89,9 +89,9 @@ def test_themes_zoom_and_widths(page, notebook, theme):
     page.zoom(2)
     page.tab.wait_for_timeout(500)
     check_look(bench)
-    bench.screenshot("zoom-200")
     page.zoom(1)
-    for width in (800, 520, 1600):
+    # 600 is what a window of 1200 has left at a zoom of 200 %; Playwright's pictures know no zoom.
+    for width in (800, 600, 520, 1600):
         page.tab.set_viewport_size({"width": width, "height": 1000})
         page.tab.wait_for_timeout(500)
         bench.screenshot(str(width))
