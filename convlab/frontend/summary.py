@@ -1,5 +1,6 @@
 """The summary of a model as a foldable table in the page."""
 
+import json
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -9,10 +10,11 @@ import traitlets
 from convlab.frontend._asset import asset
 from convlab.models.summary import Row, Summary
 
-_STAYS: Final = ("path", "call", "kind", "depth", "is_leaf")
-_CHANGES: Final = (
-    *("state", "details", "kernel_size", "input_size", "output_size", "num_params", "trainable", "mult_adds", "memory"),
-    *("receptive_field", "jump", "params_share", "mult_adds_share", "memory_share", "before"),
+# In the order that table.js reads.
+_SENT: Final = (
+    *("path", "call", "kind", "depth", "is_leaf", "state", "details", "kernel_size", "input_size", "output_size"),
+    *("num_params", "trainable", "mult_adds", "memory", "receptive_field", "jump"),
+    *("params_share", "mult_adds_share", "memory_share", "before"),
 )
 COLUMNS: Final = (
     *("kind", "kernel_size", "input_size", "output_size", "num_params", "trainable", "mult_adds", "memory"),
@@ -34,17 +36,15 @@ class SummaryTable(anywidget.AnyWidget):
         >>> from convlab.models.trace import trace
         >>> table = SummaryTable(columns=["output_size", "num_params"])
         >>> table.show(summarize(trace(nn.Conv2d(1, 8, 3), (1, 1, 8, 8))))
-        >>> table.cells[0]["num_params"]
-        80
+        >>> [row["num_params"] for row in table.rows]
+        [80]
     """
 
     _esm = asset("summary.js")
     _css = asset("summary.css")
 
-    layers: traitlets.List[Any] = traitlets.List().tag(sync=True)
-    cells: traitlets.List[Any] = traitlets.List().tag(sync=True)
-    totals: traitlets.List[Any] = traitlets.List().tag(sync=True)
-    largest: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    # As text: of a structure the widget would look at each leaf for binary data, at every move of a slider.
+    facts = traitlets.Unicode('{"rows": [], "totals": [], "largest": []}').tag(sync=True)
     error = traitlets.Unicode().tag(sync=True)
     columns = traitlets.List(
         traitlets.Enum(COLUMNS), [name for name in COLUMNS if name not in ("input_size", "trainable")]
@@ -71,13 +71,23 @@ class SummaryTable(anywidget.AnyWidget):
         if self._on_pick is not None:
             self._on_pick(path)
 
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows as the page has them: the fields of a summary's `Row`, tuples as lists."""
+        return [dict(zip(_SENT, row, strict=True)) for row in json.loads(self.facts)["rows"]]
+
+    @property
+    def totals(self) -> list[list[str]]:
+        """Of each total its name, its value, what that was before if it was another, and what it means."""
+        totals: list[list[str]] = json.loads(self.facts)["totals"]
+        return totals
+
     def show(self, summary: Summary, before: Summary | None = None, *, tells_error: bool = True) -> None:
         """Draw this summary, in one message; totals that differ from those of `before` say what they were."""
+        rows = [[getattr(row, name) for name in _SENT] for row in summary.rows]
+        facts = {"rows": rows, "totals": _totals(summary, before), "largest": _largest(summary)}
         with self.hold_sync():
-            self.layers = [[getattr(row, name) for name in _STAYS] for row in summary.rows]
-            self.cells = [{name: getattr(row, name) for name in _CHANGES} for row in summary.rows]
-            self.totals = _totals(summary, before)
-            self.largest = _largest(summary)
+            self.facts = json.dumps(facts, separators=(",", ":"))
             self.error = summary.error if tells_error else ""
 
 

@@ -17,10 +17,7 @@ SIZE = (1, 1, 8, 8)
 
 
 def cells(panel, path, call=0):
-    for layer, cell in zip(panel.table.layers, panel.table.cells, strict=True):
-        if layer[0] == path and layer[1] == call:
-            return cell
-    raise KeyError(path)
+    return next(row for row in panel.table.rows if (row["path"], row["call"]) == (path, call))
 
 
 def choose(panel, path, **values):
@@ -39,9 +36,9 @@ def panel():
 
 
 def test_it_opens_with_the_live_model(panel):
-    assert [layer[0] for layer in panel.table.layers] == [r.path for r in trace(panel.model, SIZE).records]
-    assert cells(panel, "conv1")["output_size"] == (1, 16, 8, 8)
-    assert all(cell["before"] == {} for cell in panel.table.cells)
+    assert [row["path"] for row in panel.table.rows] == [r.path for r in trace(panel.model, SIZE).records]
+    assert cells(panel, "conv1")["output_size"] == [1, 16, 8, 8]
+    assert all(cell["before"] == {} for cell in panel.table.rows)
     assert [layer for layer, _ in panel.layer.options] == ["the live model", "conv1", "pool1", "conv2", "pool2"]
     assert all(slider.disabled for slider in panel.sliders.values())
     assert panel._messages.text == ""
@@ -55,7 +52,7 @@ def test_choosing_a_layer_puts_the_sliders_where_it_is_and_shows_the_live_model(
         "padding": 1,
         "dilation": 1,
     }
-    assert all(cell["before"] == {} for cell in panel.table.cells)
+    assert all(cell["before"] == {} for cell in panel.table.rows)
     choose(panel, "pool1")
     assert (panel.sliders["kernel_size"].value, panel.sliders["stride"].value) == (2, 2)
     assert not panel.sliders["dilation"].disabled
@@ -73,7 +70,7 @@ def test_a_slider_shows_what_would_be_beside_what_is_and_the_model_stays(panel):
     assert totals["parameters"] == ("21,898", "13,706")
     assert totals["input"] == ("0.0003 MB", "")
     choose(panel, None)
-    assert all(cell["before"] == {} for cell in panel.table.cells)
+    assert all(cell["before"] == {} for cell in panel.table.rows)
 
 
 def test_padding_keeps_the_size_only_while_that_is_wanted_and_never_on_stride(panel):
@@ -94,11 +91,11 @@ def test_padding_keeps_the_size_only_while_that_is_wanted_and_never_on_stride(pa
 
 
 def test_a_layer_that_no_longer_fits_is_named_with_the_repair_and_the_rows_stay(panel):
-    before = [layer[0] for layer in panel.table.layers]
+    before = [row["path"] for row in panel.table.rows]
     choose(panel, "conv2", kernel_size=4)
     assert "fc1.in_features should be 32, is 128" in panel._messages.text
     assert panel._messages.text.count("\n") == 0
-    assert [layer[0] for layer in panel.table.layers] == before
+    assert [row["path"] for row in panel.table.rows] == before
     assert cells(panel, "fc1")["state"] == "failed"
     assert cells(panel, "fc2")["state"] == "unreached"
     choose(panel, "conv2", kernel_size=3)
@@ -115,12 +112,12 @@ def test_refitting_shows_the_linear_layer_that_would_fit(panel):
 
 
 def test_an_impossible_kernel_is_one_sentence_and_the_table_keeps_its_rows(panel):
-    before = [layer[0] for layer in panel.table.layers]
+    before = [row["path"] for row in panel.table.rows]
     panel.keep_size.value = False
     choose(panel, "conv2", kernel_size=11)
     assert "conv2" in panel._messages.text
     assert "kernel_size" in panel._messages.text
-    assert [layer[0] for layer in panel.table.layers] == before
+    assert [row["path"] for row in panel.table.rows] == before
     assert cells(panel, "conv2")["state"] == "failed"
     assert cells(panel, "fc2")["num_params"] == 650
 
@@ -129,10 +126,10 @@ def test_what_torch_refuses_leaves_the_last_good_table():
     panel = Network(nn.Sequential(nn.Conv2d(1, 2, 3, padding="same"), nn.ReLU()), SIZE)
     choose(panel, "0", kernel_size=5)
     assert panel.trace["0"].output_size == (1, 2, 8, 8)
-    good = panel.table.cells
+    good = panel.table.rows
     choose(panel, "0", stride=2)
     assert "padding='same' is not supported for strided convolutions" in panel._messages.text
-    assert panel.table.cells == good
+    assert panel.table.rows == good
 
 
 def test_settings_that_are_no_number_stay_until_their_slider_is_moved():
@@ -164,7 +161,7 @@ def test_a_model_that_does_not_fit_opens_all_the_same():
     panel = Network(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(7, 2, 3)), SIZE)
     panel.settle()
     assert "1" in panel._messages.text
-    assert [cell["state"] for cell in panel.table.cells] == ["ok", "failed"]
+    assert [cell["state"] for cell in panel.table.rows] == ["ok", "failed"]
 
 
 def test_refresh_sees_a_model_that_was_changed(panel):
@@ -175,7 +172,7 @@ def test_refresh_sees_a_model_that_was_changed(panel):
     panel.refresh()
     panel.settle()
     assert [value for _, value in panel.layer.options] == [None, "conv1", "pool1", "conv2"]
-    assert cells(panel, "conv1")["kernel_size"] == (5, 5)
+    assert cells(panel, "conv1")["kernel_size"] == [5, 5]
     assert panel.trace.error is None
 
 
@@ -195,7 +192,7 @@ def test_names_with_markup_in_them_are_data_only():
     model.add_module("next", nn.Conv2d(5, 2, 3))
     panel = Network(model, SIZE)
     panel.settle()
-    assert panel.table.layers[0][0] == bad
+    assert panel.table.rows[0]["path"] == bad
     choose(panel, bad, kernel_size=9)
     assert "<img" not in panel._messages.children[0].value
 
@@ -205,7 +202,7 @@ def test_nested_and_shared_rows_and_frozen_layers():
     model = nn.Sequential(block, block, nn.Sequential(nn.Conv2d(1, 2, 3))).requires_grad_(False)
     panel = Network(model, SIZE)
     panel.settle()
-    assert [(layer[0], layer[1]) for layer in panel.table.layers] == [
+    assert [(row["path"], row["call"]) for row in panel.table.rows] == [
         *(("0", 0), ("0.0", 0), ("0.1", 0), ("0", 1), ("0.0", 1), ("0.1", 1)),
         *(("2", 0), ("2.0", 0)),
     ]

@@ -2,7 +2,7 @@
 import { keepKeys } from "./shared/keys.js";
 import { SummaryTable } from "./summary/table.js";
 
-const DRAWN = ["layers", "cells", "totals", "largest", "error", "columns"];
+const DRAWN = ["facts", "error", "columns"];
 
 export default {
   /** @param {{model: any, el: HTMLElement}} context */
@@ -16,7 +16,7 @@ export default {
       },
     });
     const draw = () => {
-      table.draw(Object.fromEntries(DRAWN.map((name) => [name, model.get(name)])));
+      table.draw(JSON.parse(model.get("facts")), model.get("error"), model.get("columns"));
       table.select(model.get("selected"));
     };
     let waiting = 0;

@@ -1,29 +1,39 @@
 import { count, field, memory, short, size } from "./format.js";
 
 /**
- * What Python says of a row: what stays (path, call, kind, depth, is_leaf) and what may change with a slider.
- * @typedef {{state: string, details: string, kernel_size: number[], input_size: number[], output_size: number[],
- *   num_params: number, trainable: number, mult_adds: number, memory: number, receptive_field: string, jump: string,
- *   params_share: number, mult_adds_share: number, memory_share: number, before: Record<string, any>}} Cells
- * @typedef {{path: string, call: number, kind: string, depth: number, isLeaf: boolean, cells: Cells}} Row
+ * @typedef {{path: string, call: number, kind: string, depth: number, isLeaf: boolean, state: string, details: string,
+ *   kernel_size: number[], input_size: number[], output_size: number[], num_params: number, trainable: number,
+ *   mult_adds: number, memory: number, receptive_field: string, jump: string, params_share: number,
+ *   mult_adds_share: number, memory_share: number, before: Record<string, any>}} Row
  * @typedef {{key: string, label: string, title: string, format?: (value: any, row: Row) => string, share?: string,
- *   exact?: (value: any) => string, isNumber?: boolean, room?: number}} Column
+ *   exact?: (value: any) => string, isNumber?: boolean, room: number}} Column
  *   room: width in digits that takes a change, before and after: then no column jumps while a slider is dragged
  */
+
+/** In the order in which Python sends them. */
+const FIELDS = [
+  ...["path", "call", "kind", "depth", "isLeaf", "state", "details", "kernel_size", "input_size", "output_size"],
+  ...["num_params", "trainable", "mult_adds", "memory", "receptive_field", "jump"],
+  ...["params_share", "mult_adds_share", "memory_share", "before"],
+];
+
+/** @returns {Row} */
+export const row = (/** @type {any[]} */ values) =>
+  /** @type {any} */ (Object.fromEntries(FIELDS.map((name, index) => [name, values[index]])));
 
 /**
  * torchinfo's words.
  * @param {number} value
  * @param {Row} row
  */
-const trainable = (value, { cells }) =>
-  cells.num_params ? (value === cells.num_params ? "True" : value ? "Partial" : "False") : "";
+const trainable = (value, { num_params }) =>
+  num_params ? (value === num_params ? "True" : value ? "Partial" : "False") : "";
 
 const some = (/** @type {(value: number) => string} */ format) => (/** @type {number} */ value) => (value ? format(value) : "");
 
 /** @type {Column[]} */
 export const COLUMNS = [
-  { key: "kind", label: "kind", title: "Class of the module, or name of the function. Point at one for its settings." },
+  { key: "kind", label: "kind", title: "Class of the module, or name of the function. Point at one for its settings.", room: 12 },
   {
     key: "kernel_size",
     label: "kernel",
@@ -38,6 +48,7 @@ export const COLUMNS = [
     title: "Size of what goes in: batch, channels, height, width.",
     format: size,
     isNumber: true,
+    room: 13,
   },
   {
     key: "output_size",
@@ -56,7 +67,7 @@ export const COLUMNS = [
     isNumber: true,
     room: 12,
   },
-  { key: "trainable", label: "trainable", title: "Whether training changes all, some or none of them.", format: trainable },
+  { key: "trainable", label: "trainable", title: "Whether training changes all, some or none of them.", format: trainable, room: 9 },
   {
     key: "mult_adds",
     label: "mult_adds",
@@ -91,5 +102,6 @@ export const COLUMNS = [
     title: "Distance in input pixels between neighbouring units (the effective stride).",
     format: field,
     isNumber: true,
+    room: 5,
   },
 ];

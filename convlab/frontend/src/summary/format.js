@@ -1,8 +1,10 @@
 /** @param {number[]} dims */
 export const size = (dims) => dims.join("×");
 
+const english = new Intl.NumberFormat("en-US");
+
 /** @param {number} value */
-export const count = (value) => value.toLocaleString("en-US");
+export const count = (value) => english.format(value);
 
 /**
  * Three digits are enough to compare by; a tooltip has them all.

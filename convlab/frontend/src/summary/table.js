@@ -1,8 +1,12 @@
-import { COLUMNS } from "./columns.js";
+import { COLUMNS, row as rowOf } from "./columns.js";
+import { useFontOf, width } from "./measure.js";
 
 /** @typedef {import("./columns.js").Row} Row */
 /** @typedef {import("./columns.js").Column} Column */
 /** @typedef {{pick: (path: string) => void, choose: (columns: string[]) => void}} Actions */
+
+/** In digits; what is longer ends in dots, and is whole in its tooltip. */
+const LONGEST_NAME = 18;
 
 /** A table whose rows stay in place while their numbers change; a cell is only touched where it says something new. */
 export class SummaryTable {
@@ -21,10 +25,16 @@ export class SummaryTable {
     /** @type {Record<string, string>} */
     this.largest = {};
     this.selected = "";
+    /** What each cell's bar says: to ask its style is slow. @type {WeakMap<HTMLElement, string>} */
+    this.parts = new WeakMap();
     el.classList.add("convlab", "convlab-summary");
     this.table = element("table");
     this.head = this.table.createTHead().insertRow();
     this.body = this.table.createTBody();
+    // The rows are grids to the browser (see summary.css); to a screen reader they stay rows.
+    this.table.setAttribute("role", "table");
+    for (const group of [this.head.parentElement, this.body]) group?.setAttribute("role", "rowgroup");
+    this.head.setAttribute("role", "row");
     this.bar = element("div", "convlab-summary-bar");
     this.most = element("div", "convlab-summary-most");
     this.folds = element("div", "convlab-summary-folds");
@@ -46,17 +56,25 @@ export class SummaryTable {
     el.replaceChildren(this.bar, scroll, this.foot, this.error);
   }
 
-  /** @param {any} facts */
-  draw({ layers, cells, totals, largest, error, columns }) {
-    this.rows = layers.map((/** @type {any} */ [path, call, kind, depth, isLeaf], /** @type {number} */ i) => {
-      return { path, call, kind, depth, isLeaf, cells: cells[i] };
-    });
-    if (cells.length !== layers.length) return; // the other half of the news is under way
+  /**
+   * @param {{rows: any[][], totals: string[][], largest: string[][]}} facts
+   * @param {string} error
+   * @param {string[]} columns
+   */
+  draw({ rows, totals, largest }, error, columns) {
+    this.rows = rows.map(rowOf);
     this.setColumns(columns);
     this.largest = Object.fromEntries(largest.map((/** @type {string[]} */ [name, , path]) => [name, path]));
     while (this.body.rows.length > this.rows.length) this.body.deleteRow(-1);
     while (this.body.rows.length < this.rows.length) this.addRow();
-    this.rows.forEach((row, index) => this.drawRow(this.body.rows[index], row));
+    if (this.table.isConnected) useFontOf(this.table);
+    const widths = [8, ...this.columns.map(({ room, label }) => Math.max(room, width(label)))];
+    this.rows.forEach((row, index) => {
+      this.drawRow(this.body.rows[index], row).forEach((needed, column) => {
+        if (needed > widths[column]) widths[column] = needed;
+      });
+    });
+    this.setWidths(widths);
     write(this.error, error);
     this.error.hidden = !error;
     this.drawMost(largest);
@@ -71,7 +89,7 @@ export class SummaryTable {
     this.columns = COLUMNS.filter((column) => names.includes(column.key));
     this.body.replaceChildren();
     this.head.replaceChildren(heading("layer", "Name of the layer or function. Click it to see its receptive field."));
-    for (const { label, title, isNumber, room } of this.columns) this.head.append(heading(label, title, isNumber, room));
+    for (const { label, title, isNumber } of this.columns) this.head.append(heading(label, title, isNumber));
     const summary = element("summary");
     summary.textContent = "Columns";
     const list = element("div", "convlab-summary-choices");
@@ -95,35 +113,49 @@ export class SummaryTable {
     this.chooser.querySelectorAll("input")[focused]?.focus();
   }
 
+  /** @param {number[]} widths  in digits */
+  setWidths(widths) {
+    const columns = widths.map((digits) => `minmax(calc(${digits.toFixed(1)}ch + 13px), ${digits.toFixed(1)}fr)`).join(" ");
+    if (this.table.style.getPropertyValue("--columns") === columns) return;
+    this.table.style.setProperty("--columns", columns);
+    const digits = widths.reduce((sum, one) => sum + one, 0);
+    this.table.style.minWidth = `calc(${digits.toFixed(1)}ch + ${13 * widths.length}px)`;
+  }
+
   addRow() {
     const line = this.body.insertRow();
+    line.setAttribute("role", "row");
     const cell = element("th");
     cell.scope = "row";
+    cell.setAttribute("role", "rowheader");
     cell.append(
-      button("", "", () => this.toggle(this.rowOf(line).path), "convlab-fold"),
-      button("", "", () => this.actions.pick(this.rowOf(line).path), "convlab-row-name"),
+      button("", "", () => this.toggle(this.at(line).path), "convlab-fold"),
+      button("", "", () => this.actions.pick(this.at(line).path), "convlab-row-name"),
       element("span", "convlab-row-call"),
     );
     line.append(cell);
     for (const column of this.columns) {
-      const data = element("td", column.isNumber ? "convlab-number" : "");
+      const data = element("td", column.isNumber ? "convlab-number" : "convlab-words");
+      data.setAttribute("role", "cell");
       data.append(element("span", "convlab-was"), element("span"));
       line.append(data);
     }
   }
 
   /** @param {HTMLTableRowElement} line */
-  rowOf = (line) => this.rows[line.sectionRowIndex];
+  at = (line) => this.rows[line.sectionRowIndex];
 
   /**
    * @param {HTMLTableRowElement} line
    * @param {Row} row
+   * @returns {number[]} the digits of room that each cell needs
    */
   drawRow(line, row) {
-    const name = `${row.isLeaf ? "convlab-leaf" : "convlab-container"} convlab-${row.cells.state}`;
-    if (line.className !== name) line.className = name;
+    const className = `${row.isLeaf ? "convlab-leaf" : "convlab-container"} convlab-${row.state}`;
+    if (line.className !== className) line.className = className;
     this.drawName(line.cells[0], row);
-    this.columns.forEach((column, index) => this.drawValue(line.cells[index + 1], row, column));
+    const name = Math.min(width(nameOf(row)), LONGEST_NAME) + 1.8 * row.depth + 3 + (row.call ? 5 : 0);
+    return [name, ...this.columns.map((column, index) => this.drawValue(line.cells[index + 1], row, column))];
   }
 
   /**
@@ -143,7 +175,7 @@ export class SummaryTable {
     fold.title = `${isOpen ? "Fold" : "Unfold"} ${row.path}`;
     fold.setAttribute("aria-label", fold.title);
     fold.setAttribute("aria-expanded", String(isOpen));
-    name.textContent = row.path.split(".").at(-1) || "the model";
+    name.textContent = nameOf(row);
     name.title = `${row.path || "the model"}: show its receptive field`;
     call.textContent = row.call ? ` call ${row.call + 1}` : "";
     call.title = row.call ? "The same layer, with the same weights, called once more." : "";
@@ -153,34 +185,39 @@ export class SummaryTable {
    * @param {HTMLTableCellElement} cell
    * @param {Row} row
    * @param {Column} column
+   * @returns {number} the digits of room that it needs
    */
   drawValue(cell, row, column) {
-    const { cells } = row;
-    const format = (/** @type {any} */ value) => (column.format ? column.format(value, row) : String(value));
+        const format = (/** @type {any} */ value) => (column.format ? column.format(value, row) : String(value));
     const isKind = column.key === "kind";
-    const value = isKind ? row.kind : /** @type {any} */ (cells)[column.key];
-    const was = cells.before[column.key];
-    const isFailed = cells.state === "failed";
+    const value = isKind ? row.kind : /** @type {any} */ (row)[column.key];
+    const was = row.before[column.key];
+    const isFailed = row.state === "failed";
     const text = isFailed && !isKind && column.key !== "kernel_size" ? "" : format(value);
     const wasText = was === undefined ? "" : format(was);
     const isChanged = wasText !== "" && wasText !== text;
     const [before, now] = isChanged ? change(wasText, text) : ["", text];
     write(/** @type {HTMLElement} */ (cell.firstChild), before);
     write(/** @type {HTMLElement} */ (cell.lastChild), isFailed && column.key === "output_size" ? "does not fit" : now);
+    const needed = width(before) + width(now);
     toggle(cell, "data-changed", isChanged);
     if (isKind) {
-      toggle(cell, "data-frozen", cells.num_params > 0 && cells.trainable === 0);
-      toggle(cell, "data-partly-frozen", cells.trainable > 0 && cells.trainable < cells.num_params);
-      tip(cell, cells.trainable < cells.num_params ? `${cells.details}, frozen` : cells.details);
-      return;
+      toggle(cell, "data-frozen", row.num_params > 0 && row.trainable === 0);
+      toggle(cell, "data-partly-frozen", row.trainable > 0 && row.trainable < row.num_params);
+      tip(cell, row.details);
+      return Math.min(needed, LONGEST_NAME) + (row.trainable < row.num_params ? (row.trainable ? 12 : 7) : 0);
     }
-    if (!column.share) return;
-    const share = cells.state === "ok" ? /** @type {any} */ (cells)[column.share] : 0;
-    const width = `${(100 * share).toFixed(1)}%`;
-    if (cell.style.getPropertyValue("--share") !== width) cell.style.setProperty("--share", width);
+    if (!column.share) return needed;
+    const share = row.state === "ok" ? /** @type {any} */ (row)[column.share] : 0;
+    const part = `${(100 * share).toFixed(1)}%`;
+    if (this.parts.get(cell) !== part) {
+      this.parts.set(cell, part);
+      cell.style.setProperty("--share", part);
+    }
     const exact = (column.exact ?? format)(value);
     tip(cell, share ? `${exact}: ${(100 * share).toFixed(1)} % of the total` : "");
     toggle(cell, "data-dominant", row.isLeaf && share > 0 && this.largest[column.key] === row.path);
+    return needed;
   }
 
   /** @param {string[][]} largest */
@@ -249,6 +286,9 @@ export class SummaryTable {
   }
 }
 
+/** @param {Row} row */
+const nameOf = (row) => row.path.split(".").at(-1) || "the model";
+
 /**
  * What was and what is; words that both have in front, as in "global (8×8)", are said once.
  * @param {string} was
@@ -289,14 +329,13 @@ function button(text, title, act, className = "convlab-summary-button") {
  * @param {string} label
  * @param {string} title
  * @param {boolean} [isNumber]
- * @param {number} [room]
  */
-function heading(label, title, isNumber = false, room = 0) {
+function heading(label, title, isNumber = false) {
   const made = element("th", isNumber ? "convlab-number" : "");
   const words = element("span");
   made.scope = "col";
   made.title = title;
-  if (room) made.style.minWidth = `${room}ch`;
+  made.setAttribute("role", "columnheader");
   words.textContent = label;
   made.append(words);
   return made;
