@@ -256,9 +256,11 @@ def _stepped(
     optimizer.step()
     groups = optimizer.param_groups
     momentum_of = _momentum_reader(groups[0])
-    lrs, momenta, stopped, calls = [], [], None, 0
+    lrs: list[float] = []
+    momenta, stopped, calls = [], None, 0
     for done in range(1, steps + 1):
-        lrs.append([float(group["lr"]) for group in groups])
+        for group in groups:
+            lrs.append(float(group["lr"]))  # a tensor would change with the next step
         momenta.append(momentum_of())
         if done % stride:
             continue
@@ -271,7 +273,7 @@ def _stepped(
             stopped = f"training would stop with an error after step {done}: {type(scheduler).__name__} says {error}"
             break
         calls += 1
-    return np.array(lrs), None if momenta[0] is None else np.array(momenta), stopped
+    return np.reshape(lrs, (-1, len(groups))), None if momenta[0] is None else np.array(momenta), stopped
 
 
 def _momentum_reader(group: dict[str, Any]) -> Callable[[], float | None]:
