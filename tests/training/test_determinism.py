@@ -17,7 +17,7 @@ from convlab.spec import TrainSpec
 from convlab.training.fit import fit
 from convlab.training.run import Run
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(200)
 
 SPEC = TrainSpec(epochs=4, batch_size=20, optimizer="adam", lr=3e-3, seed=3)
 

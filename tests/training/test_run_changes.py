@@ -13,7 +13,7 @@ from convlab.models.gallery import lenet
 from convlab.spec import SpecError, TrainSpec
 from convlab.training.run import Run
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(150)
 
 
 def test_set_takes_effect_at_the_next_step_and_is_journaled(run):

@@ -14,7 +14,7 @@ from convlab.training.active import active_runs
 from convlab.training.fit import fit
 from convlab.training.run import Run
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(150)
 
 
 def test_pause_stands_still_and_resume_goes_on(run):
@@ -132,8 +132,10 @@ def test_finished_run_takes_no_orders():
 
 def test_second_run_on_the_same_weights_waits_its_turn(run):
     shared = nn.Sequential(run.model.conv1, nn.Flatten(), nn.Linear(16 * 64, 10))
-    prepared = Run(run.model, some_digits(), LONG)
+    prepared, partly = Run(run.model, some_digits(), LONG), Run(shared, some_digits(), LONG)
     run.start()
+    with pytest.raises(RuntimeError, match="already being trained"):
+        partly.start()
     for model in (run.model, shared):
         assert active_runs(model) == [run]
         with pytest.raises(RuntimeError, match="already being trained"):

@@ -18,7 +18,7 @@ from convlab.training.fit import fit
 from convlab.training.run import Run
 from convlab.training.trainer import NonFiniteError
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(150)
 
 SPEC = TrainSpec(epochs=3, batch_size=20, lr=0.01)
 

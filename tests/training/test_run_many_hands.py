@@ -20,7 +20,7 @@ from convlab.spec import SpecError, TrainSpec
 from convlab.training.active import active_runs
 from convlab.training.run import Run
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(150)
 
 
 def test_controls_from_many_threads_at_once(run):
@@ -222,5 +222,5 @@ SLOW = [pytest.param(ending, marks=pytest.mark.slow) for ending in ("raise Syste
 @pytest.mark.parametrize("ending", ["", "runs[0].pause()", *SLOW])
 def test_process_ends_while_a_run_is_on(ending):
     command = [sys.executable, "-c", SCRIPT.format(ending)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")

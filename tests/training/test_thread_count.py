@@ -103,6 +103,6 @@ def test_available_is_told_by_the_environment_not_by_torch(told, expected):
     code = "import torch; torch.set_num_threads(7); from convlab.training.threads import AVAILABLE; print(AVAILABLE)"
     env = {**os.environ, "OMP_NUM_THREADS": told}
     command = [sys.executable, "-W", "ignore", "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=env, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == (expected or str(len(os.sched_getaffinity(0))))
