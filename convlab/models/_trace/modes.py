@@ -22,8 +22,7 @@ RULE_BOOKS = (functions, functions_spatial, operators_shape, operators_spatial) 
 _FACTORIES = words(
     "empty zeros ones full arange linspace logspace rand randn eye empty_strided scalar_tensor new_empty "
     "new_zeros new_ones new_full new_empty_strided zeros_like ones_like full_like empty_like rand_like "
-    "randn_like randint_like randperm randint tensor hann_window hamming_window tril_indices triu_indices "
-    "complex"
+    "randn_like randint_like randperm randint tensor hann_window hamming_window tril_indices triu_indices"
 )
 _MOVES = words(
     "as_strided narrow diagonal movedim unfold tril triu rot90 pixel_shuffle pixel_unshuffle "
@@ -33,7 +32,7 @@ _MOVES = words(
 _ELEMENTWISE = words(
     "where masked_fill dropout native_dropout feature_dropout alpha_dropout feature_alpha_dropout lerp "
     "rrelu_with_noise rrelu prelu _prelu_kernel gelu addcmul addcdiv copy bernoulli normal polar complex "
-    "clamp hardtanh"
+    "clamp hardtanh hardswish threshold floor_divide"
 )
 _KEPT = "the forward writes an activation to a tensor that the model keeps; the trace leaves that tensor as it was"
 _ESCAPES = frozenset(("_local_scalar_dense", "item", "is_nonzero", "equal"))
@@ -152,7 +151,7 @@ class OperatorMode(TorchDispatchMode):
             state = states.union(known[1:2], ndim)
         elif op.name in ("zero_", "fill_"):
             state = states.union((states.depends_on_all(s, ndim) for s in known[1:]), ndim)
-        elif torch.Tag.pointwise in op.function.tags or op.name in ("masked_fill_", "dropout_", "bernoulli_"):
+        elif _is_pointwise(op):
             state = states.union(known, ndim)
         else:
             state = states.union((states.depends_on_all(s, ndim) for s in known), ndim)
@@ -169,7 +168,7 @@ class OperatorMode(TorchDispatchMode):
             return None
         if op.name in _MOVES or (op.function.is_view and len(op.tensors) == 1):
             return self._moved(op)
-        if torch.Tag.pointwise in op.function.tags or op.name in _ELEMENTWISE:
+        if _is_pointwise(op):
             return states.union(op.states, op.made.dim())
         if isinstance(op.made, torch.Tensor):
             self.tracer.note(f"{op.name} is unknown to the trace; it counts as mixing the whole input")
@@ -211,16 +210,24 @@ def _of_dimensions(state: State, ndim: int) -> State:
     return states.depends_on_all(state, ndim)
 
 
+def _is_pointwise(op: Operator) -> bool:
+    """Whether each element of the result comes from the same element of the arguments; torch tags most, not all."""
+    if torch.Tag.pointwise in op.function.tags:
+        return True
+    name = op.name.removesuffix("_")
+    twin = getattr(torch.ops.aten, name, None) if name != op.name else None
+    tagged = twin is not None and any(torch.Tag.pointwise in getattr(twin, o).tags for o in twin.overloads())
+    return tagged or name in _ELEMENTWISE
+
+
 def _has_rule(op: Operator) -> bool:
-    tags = op.function.tags
     return (
         op.name in OPERATORS
         or op.name in _MOVES
-        or op.name in _ELEMENTWISE
         or op.name in _FACTORIES
         or op.name in _ESCAPES
         or op.function.is_view
-        or torch.Tag.pointwise in tags
+        or _is_pointwise(op)
     )
 
 

@@ -58,6 +58,27 @@ def _transpose(op: Operator) -> State:
     return states.rearrange(op.state, lambda array: array.transpose(order))
 
 
+@operators("view_as_real")
+def _view_as_real(op: Operator) -> State:
+    return states.rearrange(op.state, lambda a: a[..., None])
+
+
+@operators("view_as_complex")
+def _view_as_complex(op: Operator) -> State:
+    real = states.rearrange(op.state, lambda a: a[..., 0])
+    imaginary = states.rearrange(op.state, lambda a: a[..., -1])
+    return states.union([real, imaginary], op.made.dim())
+
+
+@operators("as_strided")
+def _as_strided(op: Operator) -> State:
+    if not op.x.is_contiguous():
+        op.tracer.note("as_strided of a tensor that is not contiguous counts as mixing the whole input")
+        return states.depends_on_all(op.state, op.made.dim())
+    size, stride, offset = op["size"], op["stride"], op["storage_offset"] or 0
+    return states.move(op.state, op.x.shape, lambda t, _: t.contiguous().as_strided(size, stride, offset))
+
+
 @operators("roll")
 def _roll(op: Operator) -> State:
     amounts, dims = op["shifts"], op["dims"]
