@@ -11,6 +11,7 @@ from convlab.data.resolve import resolve
 from convlab.spec import Limits, SpecError, TrainSpec
 from convlab.training.lr_rules import Array
 from convlab.training.lr_sweep import Ending, LRSweep
+from convlab.training.optimizers import apply_setting
 from convlab.training.trainer import Criterion, NonFiniteError
 from convlab.training.trial import LOOK_AT, Listener, Stopped, Stopper, Teller, Trial, has_diverged
 
@@ -124,7 +125,8 @@ class _Sweeping:
         steps = self.trial.losses(trainer)
         average, best = 0.0, np.inf
         for done, lr in enumerate(self.lrs, 1):
-            trainer.set("lr", float(lr))
+            # Past the checks and the journal of a setting changed by hand: `lrs` are checked, and it is every step.
+            apply_setting(trainer.optimizer, "lr", float(lr))
             losses.append(next(steps))
             if done == LOOK_AT:
                 self.trial.look(losses)
