@@ -100,3 +100,22 @@ def test_a_page_that_comes_back_finds_the_run(page, notebook):
     assert len(bench.eval("[int(step) for step in lab._curve.chart.provider()['train_loss'][0]]")) == stood
     bench.press("Stop")
     bench.expect_state("stopped")
+
+
+def test_a_click_that_has_to_wait_says_so(page, notebook):
+    # Without subshells the kernel takes clicks on the thread that runs cells.
+    bench = open_bench(page, notebook([LOAD, LAB, "time.sleep(60)"]), wait=False, subshells="disabled")
+    waiting = bench.root.get_by_text("Waiting for the kernel")
+    height = bench.root.bounding_box()["height"]
+    bench.press("Run")
+    expect(waiting).to_be_visible()
+    bench.screenshot()
+    assert bench.root.bounding_box()["height"] == height
+    page.interrupt()
+    page.expect_text(2, "KeyboardInterrupt")
+    bench.expect_running()
+    expect(waiting).to_be_hidden()
+    bench.press("Stop")
+    bench.expect_state("stopped")
+    page.tab.wait_for_timeout(2000)
+    expect(waiting).to_be_hidden()

@@ -1,6 +1,7 @@
 // What all panels share comes in as a widget that shows nothing: see convlab/frontend/style.py.
 import { watchKernel } from "./panels/detached.js";
 import { nameControls } from "./panels/names.js";
+import { tellWaiting } from "./panels/waiting.js";
 import { keepKeys } from "./shared/keys.js";
 
 export default {
@@ -15,7 +16,7 @@ export default {
       clearInterval(waiting);
       ends.push(nameControls(panel));
       // A panel within a panel is told by the outer one.
-      if (!panel.parentElement?.closest(".convlab")) ends.push(watchKernel(panel));
+      if (!panel.parentElement?.closest(".convlab")) ends.push(watchKernel(panel), tellWaiting(panel));
     }, 50);
     return () => {
       clearInterval(waiting);
