@@ -19,10 +19,15 @@ if TYPE_CHECKING:
     from convlab.models.trace import trace as trace
     from convlab.models.verify import verify as verify
     from convlab.panels.lab import Lab as Lab
+    from convlab.schedule_spec import ScheduleSpec as ScheduleSpec
     from convlab.spec import TrainSpec as TrainSpec
     from convlab.training.fit import fit as fit
     from convlab.training.history import History as History
+    from convlab.training.lr_finder import range_test as range_test
+    from convlab.training.lr_probe import probe_lr as probe_lr
+    from convlab.training.lr_sweep import LRSweep as LRSweep
     from convlab.training.run import Run as Run
+    from convlab.training.schedules import simulate as simulate
 
 _ROOMS = ("data", "geometry")
 _HOME = {
@@ -35,6 +40,11 @@ _HOME = {
     "fit": "convlab.training.fit",
     "Run": "convlab.training.run",
     "History": "convlab.training.history",
+    "LRSweep": "convlab.training.lr_sweep",
+    "ScheduleSpec": "convlab.schedule_spec",
+    "probe_lr": "convlab.training.lr_probe",
+    "range_test": "convlab.training.lr_finder",
+    "simulate": "convlab.training.schedules",
     "load_ipython_extension": "convlab._ipython",
     "unload_ipython_extension": "convlab._ipython",
 }
