@@ -82,8 +82,9 @@ def plot_probe(probe: "LRProbe", ax: Axes | None = None) -> Axes:
         return ax
     finite = np.isfinite(probe.scores)
     ax.plot(probe.lrs[finite], probe.scores[finite], "o", color=LR, label=f"after {probe.num_steps} steps")
-    top = probe.scores[finite].max()
-    ax.plot(probe.lrs[~finite], np.full((~finite).sum(), top), "x", color=LR, label="diverged")
+    if not finite.all():
+        top = np.full((~finite).sum(), probe.scores[finite].max())
+        ax.plot(probe.lrs[~finite], top, "x", color=LR, label="diverged")
     if probe.parabola is not None:
         best = int(np.argmin(probe.scores))
         x = np.linspace(np.log10(probe.lrs[best - 1]), np.log10(probe.lrs[best + 1]), 50)
