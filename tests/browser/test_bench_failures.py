@@ -112,6 +112,8 @@ def test_a_loss_that_is_no_number_offers_the_last_good_weights(page, notebook, p
     kept = bench.eval("lab.model[1].weight.tolist()")
     assert bench.eval("all(value.isfinite().all().item() for value in lab.model.state_dict().values())")
     assert kept != before
+    # The weights that failed may be the best ones themselves: what comes back must be told from them.
+    bench.eval("lab.model[1].weight.data.zero_()")
     offered.click()
     expect(bench.message).to_contain_text("are back")
     expect(offered).to_be_hidden()
@@ -120,7 +122,8 @@ def test_a_loss_that_is_no_number_offers_the_last_good_weights(page, notebook, p
     if point == "start":
         assert after == before
     else:
-        assert after not in (before, kept)
+        assert after != before
+        assert any(any(row) for row in after)
     bench.run()
     expect(bench.message).not_to_contain_text("are back")
     bench.press("Stop")
