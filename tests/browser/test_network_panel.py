@@ -216,6 +216,8 @@ def test_folding_columns_and_names_with_markup(page, notebook):
     assert table.text("fc", "input_size") == "1×512"
 
     page.tab.keyboard.press("Escape")
+    expect(table.root.get_by_label("trainable")).to_be_hidden()
+    expect(table.root.get_by_text("Columns")).to_be_focused()
     # Zoomed to 200 %, a page has half the pixels.
     page.tab.set_viewport_size({"width": 600, "height": 500})
     page.tab.wait_for_timeout(500)

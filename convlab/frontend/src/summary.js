@@ -30,6 +30,7 @@ export default {
     for (const name of DRAWN) model.on(`change:${name}`, redraw);
     model.on("change:selected", select);
     draw();
+    redraw(); // once it stands in the page, and has a font to be measured by
     return () => {
       stop();
       cancelAnimationFrame(waiting);

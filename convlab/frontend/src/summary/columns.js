@@ -65,7 +65,7 @@ export const COLUMNS = [
     format: (value, row) => (row.call ? (value ? "shared" : "") : some(count)(value)),
     share: "params_share",
     isNumber: true,
-    room: 12,
+    room: 13,
   },
   { key: "trainable", label: "trainable", title: "Whether training changes all, some or none of them.", format: trainable, room: 9 },
   {
@@ -94,7 +94,7 @@ export const COLUMNS = [
     title: "How many input pixels a unit sees along each axis; global: all of them, the local path in brackets.",
     format: field,
     isNumber: true,
-    room: 18,
+    room: 20,
   },
   {
     key: "jump",

@@ -43,6 +43,11 @@ export class SummaryTable {
       button("Unfold all", "Show every layer.", () => this.foldAll(false)),
     );
     this.chooser = element("details", "convlab-summary-chooser");
+    this.chooser.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || !this.chooser.open) return;
+      this.chooser.open = false;
+      this.chooser.querySelector("summary")?.focus();
+    });
     this.bar.append(this.most, this.folds, this.chooser);
     this.foot = element("div", "convlab-summary-totals");
     this.error = element("div", "convlab-error");
