@@ -1,6 +1,6 @@
 """What learning-rate finders cost, and what their suggestions are worth.
 
-``python benchmarks/lr_finder.py [--rounds 5] [--quality] [--seeds 2]``
+``python benchmarks/lr_finder.py [--rounds 5] [--quality] [--seeds 2] [--pairs "conv_bn, adamw"]``
 
 Cost: 100 sweep steps of LeNet on digits, one thread, against 100 bare steps of the same training; all take turns, times
 are of the processor. With ``--quality``: the validation loss after two and after six epochs at each suggestion,
@@ -129,9 +129,10 @@ def _mean(ratios: list[float]) -> float:
     return math.exp(statistics.fmean(map(math.log, ratios))) if ratios else math.nan
 
 
-def quality(seeds: int) -> None:
+def quality(names: list[str], seeds: int) -> None:
     table = Table()
-    for number, (name, (make, source, optimizer)) in enumerate(PAIRS.items(), 1):
+    for number, name in enumerate(names, 1):
+        make, source, optimizer = PAIRS[name]
         data = resolve(source)
         spec = TrainSpec(optimizer=optimizer, epochs=max(EPOCHS), threads=1)
         outcomes = [[trained(make, data, spec.replace(lr=lr, seed=seed)) for seed in range(seeds)] for lr in GRID]
@@ -145,8 +146,7 @@ def quality(seeds: int) -> None:
             probe = convlab_probe(make(), data, spec.replace(seed=100, epochs=epochs))
             table.add("convlab probe", at, probe["probe"], truth)
         best = " and ".join(f"{GRID[int(truth[:, at, 0].argmin())]:.2g}" for at in range(len(EPOCHS)))
-        print(f"  {number}/{len(PAIRS)} {name}: best lr {best} for {EPOCHS} epochs", flush=True)
-    print(f"\n{table}")
+        print(f"\n{number}/{len(names)} {name}: best lr {best} for {EPOCHS} epochs; with it\n{table}", flush=True)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -187,12 +187,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quality", action="store_true")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--pairs", nargs="*", choices=PAIRS, default=list(PAIRS), help="all if left out")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, {options.rounds} rounds, 1 thread")
     cost(options.rounds)
     if options.quality:
-        quality(options.seeds)
+        quality(options.pairs, options.seeds)
 
 
 if __name__ == "__main__":
