@@ -2,6 +2,10 @@
 
 import threading
 from collections.abc import Callable
+from typing import Final
+
+_IDLE_SECONDS: Final = 0.5
+"""How long the thread waits for more: beside a run that trains, starting one anew takes longer than the job."""
 
 
 class Latest:
@@ -26,13 +30,17 @@ class Latest:
         self._changed = threading.Condition()
         self._next: Callable[[], None] | None = None
         self._busy = False
+        self._alive = False
 
     def __call__(self, job: Callable[[], None]) -> None:
         """Do `job` next, instead of what was to be next before."""
         with self._changed:
             self._next = job
-            if not self._busy:
-                self._busy = True
+            self._busy = True
+            if self._alive:
+                self._changed.notify_all()
+            else:
+                self._alive = True
                 # No daemon: torch aborts the process that exits under a thread in one of its kernels.
                 threading.Thread(target=self._work, name="convlab-panel").start()
 
@@ -43,18 +51,23 @@ class Latest:
                 self._changed.wait()
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                job, self._next = self._next, None
-                if job is None:
-                    self._busy = False
-                    self._changed.notify_all()
-                    return
+        while (job := self._take()) is not None:
             try:
                 job()
             # Shown in the panel: in this thread nobody would see it. A model's own SystemExit must not end the thread.
             except BaseException as error:
                 self._tell(error)
+
+    def _take(self) -> Callable[[], None] | None:
+        """The next job; None once there was none for a while, and the thread is to end."""
+        with self._changed:
+            if self._next is None:
+                self._busy = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._next is not None, _IDLE_SECONDS)
+            job, self._next = self._next, None
+            self._alive = job is not None
+            return job
 
     def _tell(self, error: BaseException) -> None:
         try:

@@ -97,3 +97,12 @@ def test_no_thread_is_left():
         if thread.name == "convlab-panel":
             thread.join(10)
             assert not thread.is_alive()
+
+
+def test_a_dragged_slider_keeps_its_thread():
+    threads = []
+    latest = Latest(print)
+    for _ in range(5):
+        latest(lambda: threads.append(threading.current_thread()))
+        latest.wait()
+    assert len(set(threads)) == 1
