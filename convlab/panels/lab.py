@@ -203,7 +203,9 @@ class Lab(widgets.VBox):
         return ReceptiveFieldPanel(self.model, self.data.pictures(64))
 
     def _on_layer_clicked(self, change: Any) -> None:
-        self._tabs.show("Receptive field").select(change["new"])
+        panel = self._tabs.show("Receptive field")
+        if hasattr(panel, "select"):  # otherwise the tab says why it cannot be drawn
+            panel.select(change["new"])
 
     # -- inside -------------------------------------------------------------------------------------------------------
 

@@ -37,7 +37,7 @@ def fit(
 
     Example:
         >>> from convlab.models.gallery import lenet
-        >>> run = fit(lenet(), "digits", TrainSpec(epochs=1))
+        >>> run = fit(lenet(), "digits", TrainSpec(epochs=4))
         >>> run.history.epochs[-1].valid_accuracy > 0.5
         True
     """
