@@ -32,8 +32,8 @@ ENDED: Final = ("stopped", "finished", "failed")
 Listener = Callable[["Run"], None]
 Point = Literal["start", "best", "last"]
 
-TICK_SECONDS: Final = 0.1
-"""Shortest time between two calls of a listener while steps go by: ten a second are smooth and cost nothing."""
+TICK_SECONDS: Final = 0.2
+"""Shortest time between two calls of a listener while steps go by: five a second look live and cost 5 % at most."""
 
 
 class Run:
@@ -276,7 +276,7 @@ class Run:
         return self._trainer.best[0] if self._trainer.best else None
 
     def watch(self, listener: Listener) -> Callable[[], None]:
-        """Call ``listener(run)`` from the training thread at each change of state and at most ten times a second.
+        """Call ``listener(run)`` from the training thread at each change of state and at most five times a second.
 
         Returns a function that ends it. A listener that raises is dropped: watching never harms a run.
         """
