@@ -33,7 +33,7 @@ Listener = Callable[["Run"], None]
 Point = Literal["start", "best", "last"]
 
 TICK_SECONDS: Final = 0.2
-"""Shortest time between two calls of a listener while steps go by: five a second look live and cost 5 % at most."""
+"""Shortest time between two calls of a listener, in seconds; `benchmarks/training.py` prints what they cost."""
 
 
 class Run:
