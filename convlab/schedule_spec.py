@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
 from convlab.formula import Formula
-from convlab.spec import Limits, SpecError
+from convlab.limits import Limits, SpecError
 
 Cadence = Literal["step", "epoch"]
 CADENCES: Final[tuple[Cadence, ...]] = ("step", "epoch")
@@ -187,6 +187,9 @@ SCHEDULERS: Final[Mapping[str, Scheduler]] = {
     "PolynomialLR": Scheduler({"total_iters": _COUNT, "power": Limits(0, 100, 1.0)}),
 }
 
+RATES: Final = ("max_lr", "base_lr", "eta_min", "min_lr")
+"""Arguments that are learning rates."""
+
 
 @dataclass(frozen=True, init=False, repr=False)
 class ScheduleSpec:
@@ -240,6 +243,16 @@ class ScheduleSpec:
     def replace(self, **changes: object) -> Self:
         """A copy with `changes` to the cadence or the arguments."""
         return type(self)(self.scheduler, **{"cadence": self.cadence, **self.arguments, **changes})
+
+    def scaled(self, ratio: float) -> Self:
+        """The schedule with every learning rate that it names (max_lr, base_lr, eta_min, min_lr) times `ratio`.
+
+        Raises:
+            SpecError: a rate would leave its limits.
+        """
+        rates = {name: value * ratio for name, value in self._given if name in RATES}
+        inner = {name: [one.scaled(ratio) for one in value] for name, value in self._given if name == "schedulers"}
+        return self.replace(**rates, **inner) if rates or inner else self
 
     def to_dict(self) -> dict[str, Any]:
         """What `from_dict` reads: plain dicts, lists, text and numbers."""

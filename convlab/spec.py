@@ -7,52 +7,19 @@ sentence names the argument, its value and a value that would work; panels show 
 import difflib
 import json
 import math
-import numbers
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
+
+from convlab.limits import Limits as Limits
+from convlab.limits import SpecError as SpecError
+from convlab.schedule_spec import ScheduleSpec
 
 OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop"]
 OPTIMIZERS: Final[tuple[OptimizerName, ...]] = ("sgd", "adam", "adamw", "rmsprop")
 DEVICES: Final = ("auto", "cpu", "cuda", "mps")
-
-
-class SpecError(ValueError):
-    """A value that a specification cannot hold; the message says what it can hold."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The numbers an argument may take, the bounds included unless `above` is set, and one that works."""
-
-    low: float
-    high: float
-    example: float
-    whole: bool = False
-    above: bool = False
-    optional: bool = False
-
-    def checked(self, name: str, value: object) -> float | None:
-        """`value` as Python's own int or float, numpy's numbers included; `SpecError` when it is outside the limits."""
-        if value is None and self.optional:
-            return None
-        kind = numbers.Integral if self.whole else numbers.Real
-        if isinstance(value, kind) and not isinstance(value, bool):
-            number: Any = value
-            # Compared before it is converted: a huge int has no float. NaN compares false.
-            if (self.low < number if self.above else self.low <= number) and number <= self.high:
-                return int(number) if self.whole else float(number)
-        low, high = _plain(self.low), _plain(self.high)
-        span = f"above {low} and at most {high}" if self.above else f"from {low} to {high}"
-        raise SpecError(
-            f"{name} must be {'a whole number' if self.whole else 'a number'} {span}{' or None' * self.optional}, "
-            f"got {value!r}; try {name}={_plain(self.example)}."
-        )
-
-
-def _plain(number: float) -> str:
-    """A bound as a person would type it: all digits of a whole number."""
-    return str(int(number)) if number == int(number) else f"{number:g}"
+ScheduleMode = Literal["scale", "hold", "release"]
+SCHEDULE_MODES: Final[tuple[ScheduleMode, ...]] = ("scale", "hold", "release")
 
 
 LIMITS: Final[Mapping[str, Limits]] = {
@@ -92,6 +59,11 @@ class TrainSpec:
         channels_last: lay images out as NHWC in memory; often faster for 3x3 convolutions, same shapes.
         bf16: run the forward pass in bfloat16 autocast; helps large nets, slows tiny ones.
         threads: CPU threads, or None to derive the number from the work in one step.
+        schedule: how the lr moves during the training, beginning at `lr`; None keeps it.
+        schedule_mode: what a change of `lr` in flight means under a schedule. ``"scale"``: its rest is multiplied by
+            new / old. ``"hold"``: it stands still and the lr is the one that is set, until ``"scale"`` takes it up
+            again from there. ``"release"``: the lr is the one that is set while the schedule's clock runs on, until
+            ``"scale"`` joins it again where it has got to.
 
     Raises:
         SpecError: a value is impossible; the message names it and one that would work.
@@ -118,6 +90,8 @@ class TrainSpec:
     channels_last: bool = False
     bf16: bool = False
     threads: int | None = None
+    schedule: ScheduleSpec | None = None
+    schedule_mode: ScheduleMode = "scale"
 
     def __post_init__(self) -> None:
         _check_choice("optimizer", self.optimizer, OPTIMIZERS)
@@ -128,6 +102,8 @@ class TrainSpec:
             if not isinstance(getattr(self, name), bool):
                 raise SpecError(f"{name} must be True or False, got {getattr(self, name)!r}; try {name}=False.")
         object.__setattr__(self, "betas", _checked_betas(self.betas))
+        _check_choice("schedule_mode", self.schedule_mode, SCHEDULE_MODES)
+        object.__setattr__(self, "schedule", _checked_schedule(self.schedule))
 
     if not TYPE_CHECKING:  # a type checker reads the fields themselves
 
@@ -140,9 +116,34 @@ class TrainSpec:
         _check_names(changes)
         return replace(self, **changes)  # type: ignore[arg-type]  # the values are checked as they are set
 
+    def with_lr(self, lr: float) -> Self:
+        """A copy with another lr, and the schedule's own rates (max_lr, eta_min, …) scaled along where they follow it.
+
+        Example:
+            >>> TrainSpec(lr=0.1, schedule=ScheduleSpec("CyclicLR", base_lr=0.01, max_lr=0.1)).with_lr(0.2).schedule
+            ScheduleSpec('CyclicLR', base_lr=0.02, max_lr=0.2, cadence='step')
+        """
+        changed = self.replace(lr=lr)
+        if self.schedule is None or self.schedule_mode != "scale":
+            return changed
+        return changed.replace(schedule=self.schedule.scaled(changed.lr / self.lr))
+
+    def changes_to(self, other: "TrainSpec") -> dict[str, object]:
+        """What turns this recipe into the other, by name; a schedule that only followed the lr is no change."""
+        pairs = {field.name: (getattr(self, field.name), getattr(other, field.name)) for field in fields(self)}
+        changes = {name: new for name, (old, new) in pairs.items() if old != new}
+        if {"lr", "schedule"} <= changes.keys() and self.with_lr(other.lr).schedule == other.schedule:
+            del changes["schedule"]
+        return changes
+
     def to_json(self) -> str:
         """The recipe as a JSON object, one key an argument."""
-        return json.dumps(asdict(self))
+        return json.dumps(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as plain dicts, lists, text and numbers."""
+        plain: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**plain, "betas": list(self.betas), "schedule": self.schedule and self.schedule.to_dict()}
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -171,6 +172,17 @@ def _checked_betas(value: Any) -> tuple[float, float]:
     if not (0 <= first < 1 and 0 <= second < 1):
         raise SpecError(f"betas must be two numbers in [0, 1), got {value!r}; try betas=(0.9, 0.999).")
     return first, second
+
+
+def _checked_schedule(value: object) -> ScheduleSpec | None:
+    if value is None or isinstance(value, ScheduleSpec):
+        return value
+    if isinstance(value, Mapping):
+        return ScheduleSpec.from_dict(value)
+    raise SpecError(
+        f"schedule must be a ScheduleSpec or None, got {value!r}; "
+        'try schedule=ScheduleSpec("CosineAnnealingLR", T_max=10, cadence="epoch").'
+    )
 
 
 def _check_names(values: Mapping[str, object]) -> None:

@@ -13,9 +13,10 @@ PACKAGE = Path(__file__).parents[1] / "convlab"
 
 # From the ground up; a room may import those before it.
 ROOMS = [
+    "limits",
     "formula",
-    "spec",
     "schedule_spec",
+    "spec",
     "geometry",
     "models",
     "data",
@@ -30,6 +31,7 @@ ROOMS = [
 DISPLAY = {"ipywidgets", "anywidget", "IPython", "matplotlib"}
 HEAVY = {"torch", "numpy", "pandas", "matplotlib", "sklearn", "ipywidgets", "anywidget"}
 REFUSED = {
+    "limits": HEAVY,
     "formula": HEAVY,
     "spec": HEAVY,
     "schedule_spec": HEAVY,

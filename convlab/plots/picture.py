@@ -2,7 +2,7 @@
 
 import base64
 import html
-from dataclasses import asdict
+from dataclasses import fields
 from typing import TYPE_CHECKING, Final
 
 from convlab.spec import TrainSpec
@@ -104,6 +104,6 @@ def _rows(spec: TrainSpec) -> list[tuple[str, str]]:
     shown = ("optimizer", "lr", rate, "weight_decay", "batch_size", "epochs", "seed")
     return [
         (name, f"{value:.4g}" if isinstance(value, float) else str(value))
-        for name, value in asdict(spec).items()
+        for name, value in ((field.name, getattr(spec, field.name)) for field in fields(spec))
         if name in shown or (value != getattr(plain, name) and name not in ("momentum", "betas"))
     ]

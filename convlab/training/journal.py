@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+from convlab.schedule_spec import ScheduleSpec
+
 
 @dataclass(frozen=True)
 class Change:
@@ -18,6 +20,8 @@ class Change:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, ScheduleSpec):
+        return value.scheduler
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -31,4 +35,6 @@ LIVE_SETTINGS: Final = (
     "clip_grad_norm",
     "label_smoothing",
     "epochs",
+    "schedule",
+    "schedule_mode",
 )

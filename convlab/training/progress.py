@@ -37,21 +37,41 @@ class Speedometer:
         """The numbers as of the last notes."""
         samples = trainer.data.train.num_samples
         points = tuple(self._points)
-        rate = left = None
+        rate = seconds = None
         if len(points) > 1 and points[-1][0] > points[0][0]:
             per_second = (points[-1][1] - points[0][1]) / (points[-1][0] - points[0][0])
             if per_second > 0:
                 rate = per_second * samples if samples > 0 else None
                 since = time.monotonic() - points[-1][0]
-                left = max(0.0, (trainer.settings.epochs - points[-1][1]) / per_second - since)
-        steps = None
-        if samples > 0:
-            size = trainer.data.train.batch_size or trainer.settings.batch_size
-            per_epoch = -(-samples // size)
-            remaining = -(-(samples - trainer.position) // size) if trainer.epoch else per_epoch
-            to_come = max(0, trainer.settings.epochs - max(trainer.epoch, 1))
-            steps = trainer.history.num_steps + remaining + per_epoch * to_come
-        return Progress(trainer.epoch, trainer.settings.epochs, trainer.history.num_steps, steps, rate, left)
+                seconds = max(0.0, (trainer.settings.epochs - points[-1][1]) / per_second - since)
+        left = steps_left(trainer)
+        steps = None if left is None else trainer.history.num_steps + left.steps
+        return Progress(trainer.epoch, trainer.settings.epochs, trainer.history.num_steps, steps, rate, seconds)
+
+
+@dataclass(frozen=True)
+class StepsLeft:
+    """Optimizer steps to come: in the present epoch, and in so many later ones."""
+
+    present: int
+    per_epoch: int
+    epochs: int
+
+    @property
+    def steps(self) -> int:
+        """All of them."""
+        return self.present + self.per_epoch * self.epochs
+
+
+def steps_left(trainer: Trainer) -> StepsLeft | None:
+    """What is left to do; None where the number of samples is unknown."""
+    samples = trainer.data.train.num_samples
+    if samples < 1:
+        return None
+    size = trainer.data.train.batch_size or trainer.settings.batch_size
+    per_epoch = -(-samples // size)
+    present = -(-(samples - trainer.position) // size) if trainer.epoch else per_epoch
+    return StepsLeft(present, per_epoch, max(0, trainer.settings.epochs - max(trainer.epoch, 1)))
 
 
 def _epochs_done(trainer: Trainer) -> float:

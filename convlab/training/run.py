@@ -20,7 +20,9 @@ from convlab.training.history import EpochRecord, History
 from convlab.training.host_random import numpy_untouched
 from convlab.training.journal import LIVE_SETTINGS, Change
 from convlab.training.loop import train
+from convlab.training.plan import Plan, plan
 from convlab.training.progress import Progress, Speedometer
+from convlab.training.schedules import throwaway
 from convlab.training.threads import own_threads
 from convlab.training.trainer import NO_DROPOUT, Criterion, NonFiniteError, Trainer
 
@@ -145,6 +147,19 @@ class Run:
     def progress(self) -> Progress:
         """Epoch, step, speed and time left, for display."""
         return self._speed.progress(self._trainer)
+
+    def plan(self) -> Plan:
+        """The lr of the steps to come, should nobody change anything; may be asked for from any thread.
+
+        Example:
+            >>> from convlab.models.gallery import lenet
+            >>> from convlab.schedule_spec import ScheduleSpec
+            >>> schedule = ScheduleSpec("ExponentialLR", gamma=0.5, cadence="epoch")
+            >>> run = Run(lenet(), "digits", TrainSpec(lr=0.1, epochs=2, schedule=schedule))
+            >>> run.plan().lrs[[0, -1]].tolist()
+            [0.1, 0.05]
+        """
+        return plan(self._trainer)
 
     # -- controls -----------------------------------------------------------------------------------------------------
 
@@ -352,7 +367,11 @@ class Run:
         for name in changes:
             if name not in LIVE_SETTINGS:
                 raise SpecError(f"{name} cannot change during a run; {', '.join(LIVE_SETTINGS)} can.")
-        self.settings.replace(**changes)
+        changed = self.settings.replace(**{name: value for name, value in changes.items() if name != "lr"})
+        if "lr" in changes:
+            changed.with_lr(changes["lr"])  # type: ignore[arg-type]  # checked by this very call
+        if changed.schedule is not None and "schedule" in changes:
+            throwaway(changed.schedule, changed)  # torch's own class may refuse what its arguments allow one by one
         if "batch_size" in changes and not self.data.train.resizable:
             raise SpecError("batch_size is fixed by your own DataLoader; pass (X, y) or a data set to change it here.")
         if "dropout" in changes and not self._trainer.dropouts:

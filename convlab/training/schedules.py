@@ -146,12 +146,12 @@ def simulate(
         cadence = scheduler.cadence if isinstance(scheduler, ScheduleSpec) else "step"
     elif cadence not in CADENCES:
         raise ValueError(f"cadence must be 'step' or 'epoch', got {cadence!r}; try cadence='step'.")
-    throwaway = _throwaway(scheduler, train)
+    made = throwaway(scheduler, train)
     stride = 1 if cadence == "step" else steps_per_epoch or 1
     calls = steps // stride
-    _check_metrics(throwaway, metrics, calls)
-    notes = cadence_notes(throwaway, calls, cadence, steps_per_epoch)
-    lrs, momenta, stopped = _stepped(throwaway, steps, stride, metrics)
+    _check_metrics(made, metrics, calls)
+    notes = cadence_notes(made, calls, cadence, steps_per_epoch)
+    lrs, momenta, stopped = _stepped(made, steps, stride, metrics)
     if stopped is None and (note := flat_end_note(lrs, cadence, stride)):
         notes.append(note)
     if stopped is not None:
@@ -159,7 +159,7 @@ def simulate(
     for note in notes:
         warnings.warn(note, ScheduleWarning, stacklevel=2)
     return ScheduleCurve(
-        name=type(throwaway).__name__,
+        name=type(made).__name__,
         lrs=lrs[:, 0] if lrs.shape[1] == 1 else lrs,
         momenta=momenta if momenta is not None and np.ptp(momenta) else None,
         cadence=cadence,
@@ -201,11 +201,12 @@ class _Standstill(optim.Optimizer):
         """Nothing."""
 
 
-def _throwaway(scheduler: ScheduleSpec | LRScheduler | Maker, train: TrainSpec | None) -> LRScheduler:
+def throwaway(scheduler: ScheduleSpec | LRScheduler | Maker, train: TrainSpec | None) -> LRScheduler:
+    """A scheduler to be stepped without harm, as `simulate` does."""
     if isinstance(scheduler, LRScheduler):
         if train is not None:
             raise ValueError("train is for a ScheduleSpec; a live scheduler has its optimizer: leave train out.")
-        return _copied(scheduler)
+        return copied(scheduler)
     optimizer = build_optimizer([_nothing()], train or TrainSpec())
     if isinstance(scheduler, ScheduleSpec):
         return build_scheduler(scheduler, optimizer)
@@ -218,8 +219,8 @@ def _throwaway(scheduler: ScheduleSpec | LRScheduler | Maker, train: TrainSpec |
     return made
 
 
-def _copied(scheduler: LRScheduler) -> LRScheduler:
-    """A copy on an optimizer of its own, with copies of the settings in its groups."""
+def copied(scheduler: LRScheduler) -> LRScheduler:
+    """A copy of a live scheduler, to be stepped, on an optimizer of its own with copies of its settings."""
     live = scheduler.optimizer
     groups = [
         {name: [_nothing()] if name == "params" else copy.deepcopy(value) for name, value in group.items()}
@@ -228,12 +229,12 @@ def _copied(scheduler: LRScheduler) -> LRScheduler:
     throwaway = _Standstill(groups, copy.deepcopy(live.defaults))
     throwaway.step()  # torch warns of a scheduler that steps before its optimizer, and marks the latter's step
     memo: dict[int, Any] = {id(live): throwaway}
-    copied = copy.deepcopy(scheduler, memo)
+    ahead = copy.deepcopy(scheduler, memo)
     if hasattr(live.step, "_wrapped_by_lr_sched"):
         wrapper: Any = throwaway.step
         throwaway.step = _marked(wrapper)  # type: ignore[method-assign]
     throwaway._opt_called = True  # type: ignore[attr-defined]
-    return copied
+    return ahead
 
 
 def _marked(step: Callable[[], None]) -> Any:

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterator
 from types import ModuleType
+from typing import cast
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from convlab.data.resolve import Data
 from convlab.data.sources import Source, TensorSource
 from convlab.models.borrow import Snapshot, restore, snapshot
+from convlab.schedule_spec import ScheduleSpec
 from convlab.spec import SpecError, TrainSpec
 from convlab.training.buffers import Buffers
 from convlab.training.history import EpochRecord, History
@@ -22,6 +24,7 @@ from convlab.training.host_random import HostRandom, drawn_from, model_code
 from convlab.training.journal import Change
 from convlab.training.optimizers import apply_setting, build_optimizer, fused_step
 from convlab.training.randomness import PrivateRandom, may_draw
+from convlab.training.scheduled import Scheduled
 from convlab.training.scores import Scores
 from convlab.training.threads import mult_adds, num_threads
 
@@ -79,6 +82,9 @@ class Trainer:
                 )
             self._set_dropout(spec.dropout)
         self.optimizer = build_optimizer(self.params, spec)
+        self.scheduled = Scheduled(self.optimizer, spec.schedule, spec.lr)
+        self.scheduled.set_mode(spec.schedule_mode)
+        self._lr = self.scheduled.lr
         self._apply_gradients = fused_step(self.optimizer)
         self._buffers = Buffers(model)
         self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
@@ -113,16 +119,39 @@ class Trainer:
 
     def set(self, name: str, value: object) -> None:
         """Put one setting in force from the next update on, and write it in the journal."""
-        old = getattr(self.settings, name)
-        self.settings = self.settings.replace(**{name: value})
+        old, before = getattr(self.settings, name), self.scheduled.lr
+        self.settings = (
+            self.settings.with_lr(cast(float, value)) if name == "lr" else self.settings.replace(**{name: value})
+        )
         new = getattr(self.settings, name)
-        if new == old:
+        if new == old and not (name == "lr" and self.scheduled.by_hand and new != before):
             return
         if name == "dropout":
             self._set_dropout(new)
-        elif name in ("lr", "momentum", "betas", "weight_decay"):
+        elif name == "lr":
+            self.scheduled.set_lr(new)
+        elif name in ("momentum", "betas"):
+            self.scheduled.set_momentum(name, new)
+        elif name == "weight_decay":
             apply_setting(self.optimizer, name, new)
+        elif name == "schedule":
+            self._set_schedule(new)
+        elif name == "schedule_mode":
+            self.scheduled.set_mode(new)
         self.journal.append(Change(self.history.num_steps, name, old, new))
+        self._take_lr()
+
+    def _set_schedule(self, schedule: ScheduleSpec | None) -> None:
+        for name in ("momentum", "betas"):  # the schedule before may have cycled it
+            apply_setting(self.optimizer, name, getattr(self.settings, name))
+        self.scheduled.set_schedule(schedule)
+
+    def _take_lr(self) -> None:
+        """What the lr setting is after the schedule was held, released or taken up again: another change."""
+        old, new = self.settings.lr, self.scheduled.setting
+        if new and new != old:
+            self.settings = self.settings.replace(lr=new, schedule=self.scheduled.spec)
+            self.journal.append(Change(self.history.num_steps, "lr", old, new))
 
     def _set_dropout(self, p: float | None) -> None:
         for layer, own in self.dropouts.items():
@@ -228,8 +257,10 @@ class Trainer:
             self._buffers.undo()
             raise
         self._apply_gradients()
-        self.history.add_step(value, self.settings.lr)
+        self._lr = self.scheduled.lr
+        self.history.add_step(value, self._lr)
         self._scores.add(output, y, value)
+        self.scheduled.after_step(value)
         return value
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
@@ -262,10 +293,12 @@ class Trainer:
             train_accuracy=train_accuracy,
             valid_loss=valid_loss,
             valid_accuracy=valid_accuracy,
-            lr=self.settings.lr,
+            lr=self._lr,
             seconds=time.monotonic() - self._began,
         )
         self.history.add_epoch(record)
+        accuracy = train_accuracy if valid_accuracy is None else valid_accuracy
+        self.scheduled.after_epoch(_score(record), accuracy)
         score = record.train_loss if valid_loss is None else valid_loss
         if math.isfinite(score) and (self.best is None or score < _score(self.best[0])):
             self.best = record, snapshot(self.model)

@@ -54,9 +54,9 @@ class Trial:
         optimizer: optim.Optimizer | None,
         should_stop: Stopper | None,
     ) -> None:
-        # Neither early stopping nor an end of the planned epochs has a meaning for a trial.
+        # Neither early stopping nor an end of the planned epochs nor a schedule has a meaning for a trial.
         self.model, self.data = model, data
-        self.spec = spec.replace(epochs=int(LIMITS["epochs"].high), patience=None)
+        self.spec = spec.replace(epochs=int(LIMITS["epochs"].high), patience=None, schedule=None)
         self.criterion = criterion
         self.should_stop = should_stop or (lambda: False)
         self.trained = ""

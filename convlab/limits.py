@@ -1,0 +1,43 @@
+"""What a number in a specification may be, and the one error that says so; free of torch."""
+
+import numbers
+from dataclasses import dataclass
+from typing import Any
+
+
+class SpecError(ValueError):
+    """A value that a specification cannot hold; the message says what it can hold."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The numbers an argument may take, the bounds included unless `above` is set, and one that works."""
+
+    low: float
+    high: float
+    example: float
+    whole: bool = False
+    above: bool = False
+    optional: bool = False
+
+    def checked(self, name: str, value: object) -> float | None:
+        """`value` as Python's own int or float, numpy's numbers included; `SpecError` when it is outside the limits."""
+        if value is None and self.optional:
+            return None
+        kind = numbers.Integral if self.whole else numbers.Real
+        if isinstance(value, kind) and not isinstance(value, bool):
+            number: Any = value
+            # Compared before it is converted: a huge int has no float. NaN compares false.
+            if (self.low < number if self.above else self.low <= number) and number <= self.high:
+                return int(number) if self.whole else float(number)
+        low, high = _plain(self.low), _plain(self.high)
+        span = f"above {low} and at most {high}" if self.above else f"from {low} to {high}"
+        raise SpecError(
+            f"{name} must be {'a whole number' if self.whole else 'a number'} {span}{' or None' * self.optional}, "
+            f"got {value!r}; try {name}={_plain(self.example)}."
+        )
+
+
+def _plain(number: float) -> str:
+    """A bound as a person would type it: all digits of a whole number."""
+    return str(int(number)) if number == int(number) else f"{number:g}"
