@@ -128,6 +128,17 @@ class TrainSpec:
             return changed
         return changed.replace(schedule=self.schedule.scaled(changed.lr / self.lr))
 
+    def changed(self, **changes: object) -> Self:
+        """A copy as a change in flight makes it: `replace`, but where the lr alone moves, its schedule follows.
+
+        Raises:
+            SpecError: a name or a value cannot be.
+        """
+        if "lr" not in changes or "schedule" in changes:
+            return self.replace(**changes)
+        lr = changes.pop("lr")
+        return self.replace(**changes).with_lr(lr)  # type: ignore[arg-type]  # checked as it is set
+
     def changes_to(self, other: "TrainSpec") -> dict[str, object]:
         """What turns this recipe into the other, by name; a schedule that only followed the lr is no change."""
         pairs = {field.name: (getattr(self, field.name), getattr(other, field.name)) for field in fields(self)}

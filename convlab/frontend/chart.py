@@ -19,9 +19,9 @@ from convlab.frontend._asset import asset
 
 Points: TypeAlias = tuple[npt.ArrayLike, npt.ArrayLike]
 
-SERIES = ("train_loss", "valid_loss", "train_accuracy", "valid_accuracy", "lr", "epoch")
-"""What a chart can show. ``lr`` and ``epoch`` are read out at the cursor and not drawn; the number of an epoch,
-from 1, belongs to its last step."""
+SERIES = ("train_loss", "valid_loss", "train_accuracy", "valid_accuracy", "lr", "planned_lr", "epoch")
+"""What a chart can show. ``lr`` and ``epoch`` are read out at the cursor, ``lr`` and ``planned_lr`` drawn with
+`LiveChart.shows_lr`; the number of an epoch, from 1, belongs to its last step."""
 
 MAX_MARKS = 100
 MAX_GHOSTS = 8
@@ -38,6 +38,7 @@ class LiveChart(anywidget.AnyWidget):
         log_scale: whether the axis of the loss is logarithmic.
         smoothing: what one step leaves of the past in the smoothed training curves: 0 is off, 0.9 averages over about
             10 steps, at most 0.9999.
+        shows_lr: whether a third plot shows the lr, as it was and as it is planned.
         marks: what `mark` has set, each ``{"step": float, "label": str}``.
         provider: returns the whole content, ``{series: (x, y)}``, for a view that joins late; thin out a long history.
             It is called on whichever thread handles messages, while the chart's own lock is held: do not call the
@@ -57,6 +58,7 @@ class LiveChart(anywidget.AnyWidget):
 
     log_scale = traitlets.Bool(False).tag(sync=True)
     smoothing = traitlets.Float(0.9, min=0.0, max=0.9999).tag(sync=True)
+    shows_lr = traitlets.Bool(False).tag(sync=True)
     marks = traitlets.List(traitlets.Dict()).tag(sync=True)
 
     def __init__(self, *, log_scale: bool = False, smoothing: float = 0.9) -> None:

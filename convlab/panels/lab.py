@@ -4,7 +4,6 @@ import html
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any, Final
 
 import ipywidgets as widgets
@@ -31,6 +30,8 @@ from convlab.training.trainer import Criterion, NonFiniteError
 
 DEFAULT_SPEC: Final = TrainSpec(epochs=50)
 """Some seconds of training on the small network: long enough to turn a knob."""
+
+SCHEDULED: Final = ("lr", "schedule", "schedule_mode")
 
 
 class Lab(widgets.VBox):
@@ -218,6 +219,8 @@ class Lab(widgets.VBox):
 
     def _new_run(self, begin: Callable[[Run], object]) -> Run:
         number = len(self.runs) + 1
+        if self.spec.schedule_mode != "scale":  # what was held or released in the run before
+            self._show_spec(self.spec.replace(schedule_mode="scale"))
         run = Run(self.model, self.data, self.spec, criterion=self.criterion, name=f"run {number}")
         self._messages.clear()
         self._wishes, self._followed = [], 0
@@ -279,7 +282,9 @@ class Lab(widgets.VBox):
                     # Wishes come true in their order: those before it have, too.
                     del self._wishes[: self._wishes.index(wish) + 1]
                 elif change.name not in dict(self._wishes):
-                    self._show_spec(self.spec.replace(**{change.name: change.new}))
+                    # These three move one another.
+                    names = SCHEDULED if change.name in SCHEDULED else (change.name,)
+                    self._show_spec(self.spec.replace(**{name: getattr(run.settings, name) for name in names}))
             # A wish for what is in force already is never written in the journal.
             while self._wishes and getattr(run.settings, self._wishes[0][0]) == self._wishes[0][1]:
                 del self._wishes[0]
@@ -299,7 +304,7 @@ class Lab(widgets.VBox):
             self._saved.update_soon()
         if run is None or run.ended or self._showing:
             return
-        changes = {name: value for name, value in asdict(new).items() if getattr(old, name) != value}
+        changes = old.changes_to(new)
         before = len(self._wishes)
         self._wishes += changes.items()
         try:

@@ -22,11 +22,23 @@ TOOLTIPS: Final[Mapping[str, str]] = {
     "optimizer": "The rule that turns gradients into steps. Takes effect with the next run.",
     "seed": "Decides the order of the samples and all random numbers: the same seed gives the same curve.",
     "dropout": "Share of values that every dropout layer zeroes at random while training.",
+    "schedule": "How the learning rate moves during the training; choose one on the Schedule tab.",
+    "schedule_mode": "What the learning rate's slider does while a schedule runs.",
+}
+
+MODES: Final[Mapping[str, tuple[str, str]]] = {
+    "scale": ("Scale", "The slider multiplies what is left of the schedule."),
+    "hold": (
+        "Hold",
+        "The schedule stands still and the slider sets the learning rate; Scale takes it up again from there.",
+    ),
+    "release": ("Release", "The slider sets the learning rate; the schedule runs on unseen, and Scale joins it again."),
 }
 
 
 class Settings(widgets.GridBox):
-    """Controls for lr, momentum, weight decay, batch size, epochs, optimizer, seed, and dropout where a layer has it.
+    """Controls for lr, momentum, weight decay, batch size, epochs, optimizer, seed, dropout where a layer has it, and,
+    where there is a schedule, what the lr's slider does to it.
 
     Attributes:
         spec: the recipe as the controls stand; set it to move them.
@@ -46,8 +58,11 @@ class Settings(widgets.GridBox):
         for name, control in self.controls.items():
             control.add_class(f"convlab-{name.replace('_', '-')}")
             control.observe(self._on_control(name), "value")
-        super().__init__(children=list(self.controls.values()), spec=spec)
+        self.schedule = _Schedule(self._remove_schedule)
+        self.schedule.mode.observe(self._on_control("schedule_mode"), "value")
+        super().__init__(children=[*self.controls.values(), self.schedule], spec=spec)
         self.add_class("convlab-settings")
+        self.schedule.show(spec)
         self._enable()
 
     def set_running(self, running: bool) -> None:
@@ -63,7 +78,7 @@ class Settings(widgets.GridBox):
             SpecError: a name or value cannot be; nothing moves then.
         """
         with self.moving:
-            self.spec = self.spec.replace(**changes)
+            self.spec = self.spec.changed(**changes)
 
     def _enable(self) -> None:
         adam = self.spec.optimizer in ("adam", "adamw")
@@ -83,7 +98,7 @@ class Settings(widgets.GridBox):
                 if self._following:
                     return
                 try:
-                    self.spec = self.spec.replace(**{name: change["new"]})
+                    self.spec = self.spec.changed(**{name: change["new"]})
                 except SpecError as error:
                     self.complaint = str(error)
                     self._show(self.spec)
@@ -91,6 +106,10 @@ class Settings(widgets.GridBox):
                     self.complaint = ""
 
         return changed
+
+    def _remove_schedule(self) -> None:
+        with self.moving:
+            self.spec = self.spec.replace(schedule=None)
 
     def _show(self, spec: TrainSpec) -> None:
         self._following = True
@@ -103,6 +122,7 @@ class Settings(widgets.GridBox):
                     control.take(value)
                 else:
                     control.value = value
+            self.schedule.show(spec)
         finally:
             self._following = False
 
@@ -112,6 +132,31 @@ class Settings(widgets.GridBox):
             self._show(change["new"])
         if isinstance(change["old"], TrainSpec) and change["old"].optimizer != change["new"].optimizer:
             self._enable()
+
+
+class _Schedule(widgets.HBox):
+    """The schedule by name, a button that ends it, and the switch for the lr's slider; not there without a schedule."""
+
+    def __init__(self, remove: Callable[[], None]) -> None:
+        self.name = widgets.HTML()
+        self.remove = widgets.Button(description="Remove", tooltip="End the schedule: the slider is the learning rate.")
+        self.remove.on_click(lambda _: remove())
+        self.mode = widgets.ToggleButtons(
+            options=[(text, name) for name, (text, _) in MODES.items()],
+            tooltips=[tooltip for _, tooltip in MODES.values()],
+            description="Its slider",
+            style={**_STYLE, "button_width": "auto"},
+        )
+        super().__init__([self.name, self.remove, self.mode])
+        self.add_class("convlab-schedule-line")
+
+    def show(self, spec: TrainSpec) -> None:
+        """Say which schedule moves the lr, if one does."""
+        self.layout.display = None if spec.schedule else "none"
+        self.mode.value = spec.schedule_mode
+        if spec.schedule:
+            text = f"{spec.schedule.scheduler}, each {spec.schedule.cadence}"
+            self.name.value = f'<span title="{html.escape(repr(spec.schedule))}">Schedule: {html.escape(text)}</span>'
 
 
 def _tooltip(name: str, fixed: bool, adam: bool, resizable: bool) -> str:

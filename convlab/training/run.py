@@ -37,6 +37,12 @@ Point = Literal["start", "best", "last"]
 TICK_SECONDS: Final = 0.2
 """Shortest time between two calls of a listener, in seconds; `benchmarks/training.py` prints what they cost."""
 
+CHANGE_SECONDS: Final = 0.05
+"""The same while settings change: a hand that drags sends sixty a second."""
+
+# Held at an lr, not scaled to it and then held; a schedule begins at the lr that comes with it.
+_FIRST: Final = ("schedule_mode", "lr")
+
 
 class Run:
     """One execution of a `TrainSpec` on a model and data, in a thread of its own.
@@ -95,7 +101,7 @@ class Run:
         self._to_replay = deque(sorted(journal, key=lambda change: change.step))
         self._control = Control()
         self._listeners: list[Listener] = []
-        self._next_tick = 0.0
+        self._told = self._next_tick = 0.0
         self._speed = Speedometer()
         self._thread: threading.Thread | None = None
         self._start_lock = threading.Lock()
@@ -244,7 +250,7 @@ class Run:
 
         Args:
             changes: any of lr, momentum, betas, weight_decay, dropout, batch_size, clip_grad_norm, label_smoothing,
-                epochs.
+                epochs, schedule, schedule_mode.
 
         Raises:
             SpecError: a name or value cannot be; nothing is changed then.
@@ -253,7 +259,7 @@ class Run:
         if self.ended:
             raise RuntimeError(f"this run is {self.state}: nothing is left to change; set it in the next TrainSpec.")
         self._check(changes)
-        self._control.change(changes)
+        self._control.change({name: changes[name] for name in sorted(changes, key=_urgency)})
         return self
 
     def restore(self, point: Point = "best") -> Self:
@@ -319,7 +325,7 @@ class Run:
             change = self._to_replay.popleft()
             self._trainer.set(change.name, change.new)
         if (now := time.monotonic()) >= self._next_tick:
-            self._next_tick = now + TICK_SECONDS
+            self._told, self._next_tick = now, now + TICK_SECONDS
             self._speed.note(now, self._trainer)
             self._tell()
         if self._control.attention:
@@ -329,8 +335,10 @@ class Run:
     def _apply(self, changes: Mapping[str, object]) -> None:
         for name, value in changes.items():
             self._trainer.set(name, value)
-        if self.state == "paused":  # else with the next tick, however fast a hand drags
+        if self.state == "paused":
             self._tell()
+        else:  # with the next tick, and soon, however fast a hand drags
+            self._next_tick = min(self._next_tick, self._told + CHANGE_SECONDS)
 
     def _stands(self, still: bool) -> None:
         self._speed.restart()
@@ -367,9 +375,7 @@ class Run:
         for name in changes:
             if name not in LIVE_SETTINGS:
                 raise SpecError(f"{name} cannot change during a run; {', '.join(LIVE_SETTINGS)} can.")
-        changed = self.settings.replace(**{name: value for name, value in changes.items() if name != "lr"})
-        if "lr" in changes:
-            changed.with_lr(changes["lr"])  # type: ignore[arg-type]  # checked by this very call
+        changed = self.settings.changed(**changes)
         if changed.schedule is not None and "schedule" in changes:
             throwaway(changed.schedule, changed)  # torch's own class may refuse what its arguments allow one by one
         if "batch_size" in changes and not self.data.train.resizable:
@@ -401,3 +407,7 @@ class Run:
     def __repr__(self) -> str:
         name = f"{self.name}: " if self.name else ""
         return f"Run({name}{self.state}, {type(self.model).__name__} on {self.data.name}, {self.history!r})"
+
+
+def _urgency(name: str) -> int:
+    return _FIRST.index(name) if name in _FIRST else len(_FIRST)

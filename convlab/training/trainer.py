@@ -6,7 +6,6 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterator
 from types import ModuleType
-from typing import cast
 
 import numpy as np
 import torch
@@ -120,9 +119,7 @@ class Trainer:
     def set(self, name: str, value: object) -> None:
         """Put one setting in force from the next update on, and write it in the journal."""
         old, before = getattr(self.settings, name), self.scheduled.lr
-        self.settings = (
-            self.settings.with_lr(cast(float, value)) if name == "lr" else self.settings.replace(**{name: value})
-        )
+        self.settings = self.settings.changed(**{name: value})
         new = getattr(self.settings, name)
         if new == old and not (name == "lr" and self.scheduled.by_hand and new != before):
             return

@@ -83,6 +83,12 @@ class Bench:
         self.press("Run")
         self.expect_running()
 
+    def run_on(self, steps: int) -> None:
+        """Let it train for some more steps."""
+        if self.button("Resume").count():
+            self.press("Resume")
+        self.expect_running(after=self.step + steps)
+
     @property
     def step(self) -> int:
         """The step that the panel shows."""

@@ -9,7 +9,7 @@ export function describe(store) {
   const what = "Curves of loss and accuracy against training steps.";
   if (step === null) return what;
   const said = Object.entries(SERIES).flatMap(([name, { label, plot, format }]) => {
-    const value = plot ? store.valueAt(name, step) : null;
+    const value = plot && plot !== "lr" ? store.valueAt(name, step) : null;
     return value === null ? [] : [`${label.replace("acc.", "accuracy")} ${format(value)}`];
   });
   return `${what} At step ${step}: ${said.join(", ")}.`;

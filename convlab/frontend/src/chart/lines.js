@@ -10,7 +10,7 @@ import { smooth } from "./smooth.js";
 /**
  * The lines of one plot, those behind first: earlier runs, the raw curves, the smoothed ones.
  * @param {import("./store.js").Store} store
- * @param {"loss" | "accuracy"} plot
+ * @param {"loss" | "accuracy" | "lr"} plot
  * @param {{smoothing: number, positive: boolean, highlighted: number | null}} look `positive` drops what a
  *   logarithmic axis cannot show; `highlighted` is the index of the earlier run to bring out
  * @returns {Line[]}
@@ -41,7 +41,7 @@ export function linesOf(store, plot, { smoothing, positive, highlighted }) {
     if (!track?.length || !colour) continue;
     // Validation is one measurement an epoch: it is shown as it is.
     const smoothed = smoothing > 0 && name.startsWith("train") && track.length > 1;
-    const style = { colour, dash, width: smoothed ? 1 : 2, alpha: smoothed ? 0.35 : 1, markers: true };
+    const style = { colour, dash, width: smoothed ? 1 : 2, alpha: smoothed ? 0.35 : 1, markers: plot !== "lr" };
     add(track.extremes(), style);
     if (!smoothed) continue;
     const [x, y] = track.means();

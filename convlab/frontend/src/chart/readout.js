@@ -18,9 +18,10 @@ export class Readout {
     const read = element("div", {}, this.step.entry);
     const drawn = element("div");
     for (const name of ["epoch", "lr", "train_loss", "valid_loss", "train_accuracy", "valid_accuracy"]) {
-      const { label, colour, dash } = SERIES[name];
-      const { entry, value } = this.#entry(label, colour ? swatch(colour, dash) : null);
-      (colour ? drawn : read).append(entry);
+      const { label, plot, colour, dash } = SERIES[name];
+      const sign = colour && plot !== "lr" ? swatch(colour, dash) : null;
+      const { entry, value } = this.#entry(label, sign);
+      (sign ? drawn : read).append(entry);
       this.values[name] = value;
     }
     this.root.append(read, drawn);

@@ -61,8 +61,14 @@ export class Store {
 
   /** The last step of any series of this run; null before the first. */
   get lastStep() {
-    const steps = [...this.tracks.values()].filter((track) => track.length).map((track) => track.last.maxStep);
-    return steps.length ? Math.max(...steps) : null;
+    const done = [...this.tracks].filter(([name, track]) => name !== "planned_lr" && track.length);
+    return done.length ? Math.max(...done.map(([, track]) => track.last.maxStep)) : null;
+  }
+
+  /** The last step that the lr is planned for; 0 without a plan. */
+  get lastPlanned() {
+    const plan = this.tracks.get("planned_lr");
+    return plan?.length ? plan.last.maxStep : 0;
   }
 }
 

@@ -34,8 +34,8 @@ export class View {
     /** @type {number | null} */
     this.highlighted = null;
     this.frameRequest = 0;
-    /** @type {{loss: import("./plot.js").Plot, accuracy: import("./plot.js").Plot} | null} */
-    this.plots = null;
+    /** @type {Partial<Record<"loss" | "accuracy" | "lr", import("./plot.js").Plot>>} */
+    this.plots = {};
 
     this.toolbar = makeToolbar({
       get: (name) => model.get(name),
@@ -67,8 +67,7 @@ export class View {
   destroy() {
     cancelAnimationFrame(this.frameRequest);
     for (const undo of this.undo) undo();
-    this.plots?.loss.destroy();
-    this.plots?.accuracy.destroy();
+    this.#dropPlots();
     this.root.remove();
   }
 
@@ -93,7 +92,7 @@ export class View {
     size.observe(this.root);
     this.store.listeners.add(schedule);
     this.model.on("change:smoothing change:marks", schedule);
-    this.model.on("change:log_scale", rebuild);
+    this.model.on("change:log_scale change:shows_lr", rebuild);
     this.area.addEventListener("keydown", (event) => this.#onKey(event));
     // Read aloud while it is moved by key, silent while it runs.
     this.area.addEventListener("blur", () => this.readout.root.removeAttribute("aria-live"));
@@ -103,7 +102,7 @@ export class View {
       () => size.disconnect(),
       () => this.store.listeners.delete(schedule),
       () => this.model.off("change:smoothing change:marks", schedule),
-      () => this.model.off("change:log_scale", rebuild),
+      () => this.model.off("change:log_scale change:shows_lr", rebuild),
     ];
   }
 
@@ -122,21 +121,21 @@ export class View {
   }
 
   #dropPlots() {
-    this.plots?.loss.destroy();
-    this.plots?.accuracy.destroy();
-    this.plots = null;
+    for (const plot of Object.values(this.plots)) plot.destroy();
+    this.plots = {};
   }
 
   #draw() {
     const width = this.area.clientWidth;
     if (!width) return;
-    this.plots ??= this.#makePlots(width);
-    for (const plot of [this.plots.loss, this.plots.accuracy]) {
+    if (!this.plots.loss) this.plots = this.#makePlots(width);
+    for (const plot of Object.values(this.plots)) {
       if (plot.uplot && plot.uplot.width !== width) plot.resize(width);
     }
     const look = { smoothing: this.model.get("smoothing"), highlighted: this.highlighted };
-    this.plots.loss.draw(linesOf(this.store, "loss", { ...look, positive: this.model.get("log_scale") }));
-    this.plots.accuracy.draw(linesOf(this.store, "accuracy", { ...look, positive: false }));
+    this.plots.loss?.draw(linesOf(this.store, "loss", { ...look, positive: this.model.get("log_scale") }));
+    this.plots.accuracy?.draw(linesOf(this.store, "accuracy", { ...look, positive: false }));
+    this.plots.lr?.draw(linesOf(this.store, "lr", { ...look, positive: false }));
     this.ghostNames.show(this.store.ghosts);
     this.toolbar.show(this.zoom !== null);
     this.empty.hidden = this.store.lastStep !== null;
@@ -147,6 +146,7 @@ export class View {
 
   /** @param {number} width */
   #makePlots(width) {
+    const showsLr = this.model.get("shows_lr");
     const theme = readTheme(this.root);
     const log = this.model.get("log_scale");
     const frame = {
@@ -158,7 +158,8 @@ export class View {
       onCursor: (/** @type {import("uplot")} */ u) => this.#onCursor(u),
     };
     const drawMarks = (/** @type {import("uplot")} */ u) => drawMarkLines(u, this.model.get("marks"), theme.faint);
-    return {
+    /** @type {typeof this.plots} */
+    const plots = {
       loss: makePlot(
         this.area,
         { label: "loss", height: 200, log, steps: false, range: log ? logLossRange : lossRange, tick: shortNumber },
@@ -174,15 +175,23 @@ export class View {
         this.area,
         {
           label: "accuracy, %",
-          height: 180,
+          height: showsLr ? 150 : 180,
           log: false,
-          steps: true,
+          steps: !showsLr,
           range: accuracyRange,
           tick: (value) => (value > 1 ? "" : String(Math.round(1000 * value) / 10)),
         },
         { ...frame, onDraw: drawMarks },
       ),
     };
+    if (showsLr) {
+      plots.lr = makePlot(
+        this.area,
+        { label: "lr", height: 110, log: false, steps: true, range: lossRange, tick: shortNumber },
+        { ...frame, onDraw: drawMarks },
+      );
+    }
+    return plots;
   }
 
   /**
@@ -201,7 +210,7 @@ export class View {
     if (this.zoom) return this.zoom;
     const ghosts = this.store.ghosts.flatMap((ghost) => [...ghost.tracks.values()]);
     const ends = ghosts.filter((track) => track.length).map((track) => track.last.maxStep);
-    return [0, Math.max(SHORTEST, this.store.lastStep ?? 0, ...ends)];
+    return [0, Math.max(SHORTEST, this.store.lastStep ?? 0, this.store.lastPlanned, ...ends)];
   }
 
   /** @param {[number, number] | null} range */
@@ -226,7 +235,7 @@ export class View {
 
   /** @param {KeyboardEvent} event */
   #onKey(event) {
-    const u = this.plots?.loss.uplot;
+    const u = this.plots.loss?.uplot;
     if (!u || event.target !== this.area) return;
     const [from, to] = this.#domain();
     const width = u.valToPos(to, "x") - u.valToPos(from, "x");
@@ -239,7 +248,7 @@ export class View {
     event.stopPropagation();
     this.readout.root.setAttribute("aria-live", "polite");
     const left = event.key === "Escape" ? -10 : Math.min(width, Math.max(0, moves[event.key]));
-    for (const plot of [this.plots?.loss.uplot, this.plots?.accuracy.uplot]) plot?.setCursor({ left, top: 10 });
+    for (const plot of Object.values(this.plots)) plot.uplot?.setCursor({ left, top: 10 });
   }
 }
 
