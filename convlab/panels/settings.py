@@ -144,7 +144,7 @@ class _Schedule(widgets.HBox):
         self.mode = widgets.ToggleButtons(
             options=[(text, name) for name, (text, _) in MODES.items()],
             tooltips=[tooltip for _, tooltip in MODES.values()],
-            description="Its slider",
+            description="Its lr slider",
             style={**_STYLE, "button_width": "auto"},
         )
         super().__init__([self.name, self.remove, self.mode])

@@ -66,12 +66,27 @@ def plot_accuracy(history: History, ax: Axes | None = None, *, journal: Iterable
     return ax
 
 
+def plot_rate(history: History, ax: Axes | None = None, *, journal: Iterable[Change] = ()) -> Axes:
+    """The learning rate of every step."""
+    ax = axes_or_new(ax)
+    rows = history.since(0)
+    ax.plot(rows["step"], rows["lr"], color=TRAIN)
+    _mark(ax, journal)
+    ax.set_xlabel("step")
+    ax.set_ylabel("learning rate")
+    ax.grid(alpha=0.25)
+    return ax
+
+
 def plot_run(run: "Run") -> Figure:
-    """Loss and accuracy of a run side by side, its changes marked; what a saved notebook shows."""
-    figure = new_figure(9.0, 3.2)
-    left, right = figure.subplots(1, 2)
-    plot_history(run.history, left, journal=run.journal)
-    plot_accuracy(run.history, right, journal=run.journal)
+    """Loss, accuracy and, under a schedule, lr of a run side by side, its changes marked; what a notebook keeps."""
+    scheduled = run.spec.schedule is not None or any(change.name == "schedule" for change in run.journal)
+    figure = new_figure(12.0 if scheduled else 9.0, 3.2)
+    axes = figure.subplots(1, 3 if scheduled else 2)
+    plot_history(run.history, axes[0], journal=run.journal)
+    plot_accuracy(run.history, axes[1], journal=run.journal)
+    if scheduled:
+        plot_rate(run.history, axes[2], journal=run.journal)
     return figure
 
 

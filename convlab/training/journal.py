@@ -5,6 +5,8 @@ from typing import Final
 
 from convlab.schedule_spec import ScheduleSpec
 
+_MODES: Final = {"scale": "schedule goes on", "hold": "schedule held", "release": "schedule released"}
+
 
 @dataclass(frozen=True)
 class Change:
@@ -16,6 +18,8 @@ class Change:
     new: object
 
     def __str__(self) -> str:
+        if self.name == "schedule_mode":
+            return _MODES[str(self.new)]
         return f"{self.name} {_short(self.old)} → {_short(self.new)}"
 
 

@@ -25,7 +25,7 @@ def test_the_lr_slider_scales_holds_and_releases_a_schedule(page, notebook):
     assert abs(bench.lr() / lr - 1.2) < 1e-6
     assert bench.eval(f"{PLAN} == lab.current.optimizer.param_groups[0]['lr']")
     modes.get_by_text("Hold", exact=True).click()
-    expect(bench.root.locator(".convlab-chart-marks")).to_contain_text("schedule_mode scale → hold")
+    expect(bench.root.locator(".convlab-chart-marks")).to_contain_text("schedule held")
     bench.run_on(60)
     held = bench.lr()
     assert bench.eval("len(set(lab.current.history.lr[5:].tolist()))") == 1
