@@ -1,6 +1,7 @@
 """The curve of a run."""
 
 from collections.abc import Iterable
+from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from matplotlib.axes import Axes
@@ -91,12 +92,12 @@ def plot_run(run: "Run") -> Figure:
 
 
 def _mark(ax: Axes, journal: Iterable[Change]) -> None:
-    for change in list(journal)[-20:]:
-        ax.axvline(change.step, color="0.5", linewidth=0.8, linestyle=":")
+    for step, changes in groupby(list(journal)[-20:], lambda change: change.step):
+        ax.axvline(step, color="0.5", linewidth=0.8, linestyle=":")
         # User text never meets the mathematics parser: a name such as `$\foo$` would raise.
         ax.annotate(
-            str(change),
-            (change.step, 1),
+            ", ".join(map(str, changes)),
+            (step, 1),
             xycoords=("data", "axes fraction"),
             xytext=(2, -2),
             textcoords="offset points",

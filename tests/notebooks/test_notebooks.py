@@ -27,4 +27,4 @@ def test_it_is_committed_without_outputs(path: Path) -> None:
 
 
 def test_there_are_lessons() -> None:
-    assert [path.stem for path in LESSONS][:2] == ["01_quickstart", "02_convolution_geometry"]
+    assert [path.stem for path in LESSONS][:3] == ["01_quickstart", "02_convolution_geometry", "03_learning_rate"]
