@@ -17,6 +17,10 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && echo $$p && break; done)
 
+# Files of tests run beside each other, in the order of their names: the browser's, which wait a lot, come first.
+WORKERS ?= logical
+PYTEST := $(VENV)/bin/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 BIN := $(VENV)/bin
 BENCH := .venv-bench
 CONTENDERS := livelossplot lightning fastai skorch torch-lr-finder tqdm
@@ -42,10 +46,10 @@ demo: $(VENV)/.lab
 test: $(VENV)/.test
 	@bash tools/chromium.sh $(BIN)/python
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/python -m pytest
+	@$(PYTEST) --durations=10
 
 check: lint
-	@$(BIN)/python -m pytest -m "not slow and not browser"
+	@$(PYTEST) -m "not slow and not browser"
 
 lint: $(VENV)/.test
 	@$(BIN)/ruff format --check .

@@ -1,8 +1,10 @@
 """Kernel specifications written for the tests: this interpreter's kernel, and ones with another ipykernel."""
 
+import contextlib
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 
@@ -28,13 +30,17 @@ def write_kernelspec(data_dir: Path, name: str = "python3", *, pythonpath: Path 
 
 def install_ipykernel(version: str, folder: Path) -> Path:
     """Put another ipykernel into ``folder`` (once; pip, without touching the environment) and return it."""
-    marker = folder / ".complete"
-    if not marker.exists():
+    target = folder / "site"
+    if not target.exists():
         wanted = (f"ipykernel=={version}", "nest-asyncio>=1.4")  # 6.x and early 7.x need the latter
-        subprocess.run(
-            [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder, *wanted],
-            check=True,
-            timeout=300,
-        )
-        marker.touch()
-    return folder
+        # Several processes may test at once: each makes its own, and the first to be done puts it there, whole.
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            made = Path(own) / "site"
+            subprocess.run(
+                [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", made, *wanted],
+                check=True,
+                timeout=300,
+            )
+            with contextlib.suppress(OSError):
+                made.rename(target)
+    return target

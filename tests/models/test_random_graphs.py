@@ -12,7 +12,7 @@ from convlab.models.trace import trace
 QUICK = settings(
     max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
-LONG = settings(QUICK, max_examples=600)
+LONG = settings(QUICK, max_examples=250)
 
 
 def agrees_with_the_oracle(graph):

@@ -80,11 +80,11 @@ def test_best_is_the_lowest_finite_validation_loss_thinned_out_or_not(losses):
 
 
 @pytest.mark.slow
-def test_a_million_steps_take_no_more_memory_than_the_first():
+def test_a_long_run_takes_no_more_memory_than_its_beginning():
     history = History()
     tracemalloc.start()
     try:
-        for step in range(1_000_000):
+        for step in range(300_000):
             history.add_step(1.0, 0.1)
             if step == 70_000:
                 tracemalloc.reset_peak()
@@ -92,14 +92,14 @@ def test_a_million_steps_take_no_more_memory_than_the_first():
         grown = tracemalloc.get_traced_memory()[1] - before
     finally:
         tracemalloc.stop()
-    assert history.num_steps == 1_000_000
+    assert history.num_steps == 300_000
     assert history._rows.nbytes <= 3 * 2**20
     # One merge holds a copy of half the rows for a moment.
     assert grown < 4 * 2**20
 
 
 def test_a_small_history_stays_small():
-    """The same as a million steps at the real size, at a size that is quick."""
+    """The same as a long run at the real size, at a size that is quick."""
     history = History(step_rows=64, epoch_rows=8)
     tracemalloc.start()
     try:
