@@ -78,6 +78,7 @@ class Lab(widgets.VBox):
         self._saved = Saved(lambda: (drawing(self.current), table(self.current, self.spec, self.title)))
         self._messages = Messages()
         self._curve = Curve()
+        self._warned: Run | None = None
         self._wishes: list[tuple[str, object]] = []
         self._followed = 0
         self._showing = False
@@ -244,6 +245,12 @@ class Lab(widgets.VBox):
         self._settings.set_running(run.state in ("running", "paused"))
         if run.error is not None:
             self._show_failure(run, run.error)
+        elif run is not self._warned and (epoch := run.history.first_unsound) is not None:
+            self._warned = run
+            self._messages.error(
+                f"The validation loss became {epoch.valid_loss} in epoch {epoch.epoch}; training goes on, as its own loss "
+                "is finite. The validation data may hold a value that is not, or the learning rate is too high."
+            )
         if run.ended:
             self._saved.update()
         elif run.state == "paused":

@@ -39,6 +39,7 @@ class History:
     Up to 65,536 steps every step has its own row. Past that, neighbouring rows are merged in pairs (mean, minimum and
     maximum are kept, so spikes stay visible) and `stride`, the number of steps in a row, doubles: a million steps take
     as much memory as the first 65,536. Epochs are thinned likewise past 4,096, the first and the latest staying.
+    `first_unsound` is the first epoch whose validation loss is infinite or NaN, or None.
 
     Example:
         >>> history = History()
@@ -60,6 +61,7 @@ class History:
         self._epoch_rows = epoch_rows
         self._epochs: list[EpochRecord] = []
         self._best: EpochRecord | None = None
+        self.first_unsound: EpochRecord | None = None
         self.stride = 1
         self.num_steps = 0
         self.num_epochs = 0
@@ -96,6 +98,8 @@ class History:
             self._epochs.append(record)
             self.num_epochs += 1
             loss = record.valid_loss
+            if loss is not None and not math.isfinite(loss) and self.first_unsound is None:
+                self.first_unsound = record
             if loss is not None and math.isfinite(loss) and (self._best is None or loss < (self._best.valid_loss or 0)):
                 self._best = record
             if len(self._epochs) > self._epoch_rows:

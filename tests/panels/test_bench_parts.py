@@ -237,3 +237,15 @@ def test_close_takes_every_widget_along(lab):
     assert len(_instances) > len(open_before) + 20
     more.close()
     assert set(_instances) == open_before
+
+
+class UnsoundInEval(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x) * (1.0 if self.training else float("nan"))
+
+
+def test_a_validation_loss_that_is_no_number_is_said_while_training_goes_on():
+    lab = Lab(UnsoundInEval(*tiny()), ((X, Y), (X[:6], Y[:6])), convlab.TrainSpec(epochs=3, batch_size=8))
+    assert lab.run(wait=True).state == "finished"
+    assert "validation loss became nan in epoch 1; training goes on" in lab._messages.text
+    lab.close()
