@@ -248,8 +248,8 @@ class Lab(widgets.VBox):
         elif run is not self._warned and (epoch := run.history.first_unsound) is not None:
             self._warned = run
             self._messages.error(
-                f"The validation loss became {epoch.valid_loss} in epoch {epoch.epoch}; training goes on, as its own loss "
-                "is finite. The validation data may hold a value that is not, or the learning rate is too high."
+                f"The validation loss became {epoch.valid_loss} in epoch {epoch.epoch}; training goes on, as its "
+                "own loss is finite. The validation data may hold a value that is not, or the learning rate is too high."
             )
         if run.ended:
             self._saved.update()
