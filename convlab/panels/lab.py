@@ -249,7 +249,7 @@ class Lab(widgets.VBox):
             self._warned = run
             self._messages.error(
                 f"The validation loss became {epoch.valid_loss} in epoch {epoch.epoch}; training goes on, as its "
-                "own loss is finite. The validation data may hold a value that is not, or the learning rate is too high."
+                "own loss is finite. The validation data may hold a value that is not, or the lr is too high."
             )
         if run.ended:
             self._saved.update()

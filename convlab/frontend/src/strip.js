@@ -1,6 +1,7 @@
 // A network as a strip of layers, and the controls of the selected one. What can be is decided in Python; here it is
 // drawn. A slider's positions are the possible values and nothing else, so an impossible one cannot be reached.
 import { keepKeys } from "./shared/keys.js";
+import { soon } from "./shared/soon.js";
 import { Cards } from "./strip/cards.js";
 import { Controls } from "./strip/controls.js";
 
@@ -18,20 +19,14 @@ export default {
       cards.show(JSON.parse(model.get("cards")), model.get("selected"));
       controls.show(model.get("selected"), JSON.parse(model.get("controls")));
     };
-    let waiting = 0;
-    const redraw = () => {
-      waiting ||= requestAnimationFrame(() => {
-        waiting = 0;
-        draw();
-      });
-    };
+    const drawing = soon(draw);
     const stop = keepKeys(el);
-    model.on("change:cards change:controls change:selected", redraw);
+    model.on("change:cards change:controls change:selected", drawing.ask);
     draw();
     return () => {
       stop();
-      cancelAnimationFrame(waiting);
-      model.off("change:cards change:controls change:selected", redraw);
+      drawing.cancel();
+      model.off("change:cards change:controls change:selected", drawing.ask);
     };
   },
 };

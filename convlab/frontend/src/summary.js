@@ -1,5 +1,6 @@
 // The summary of a model as a foldable table. Rows are facts made in Python; here they are only drawn.
 import { keepKeys } from "./shared/keys.js";
+import { soon } from "./shared/soon.js";
 import { SummaryTable } from "./summary/table.js";
 
 const DRAWN = ["facts", "error", "columns"];
@@ -19,22 +20,16 @@ export default {
       table.draw(JSON.parse(model.get("facts")), model.get("error"), model.get("columns"));
       table.select(model.get("selected"));
     };
-    let waiting = 0;
-    const redraw = () => {
-      waiting ||= requestAnimationFrame(() => {
-        waiting = 0;
-        draw();
-      });
-    };
+    const drawing = soon(draw);
     const select = () => table.select(model.get("selected"));
-    for (const name of DRAWN) model.on(`change:${name}`, redraw);
+    for (const name of DRAWN) model.on(`change:${name}`, drawing.ask);
     model.on("change:selected", select);
     draw();
-    redraw(); // once it stands in the page, and has a font to be measured by
+    drawing.inNextFrame(); // once it stands in the page, and has a font to be measured by
     return () => {
       stop();
-      cancelAnimationFrame(waiting);
-      for (const name of DRAWN) model.off(`change:${name}`, redraw);
+      drawing.cancel();
+      for (const name of DRAWN) model.off(`change:${name}`, drawing.ask);
       model.off("change:selected", select);
     };
   },
