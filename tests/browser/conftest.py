@@ -105,7 +105,7 @@ def _page(
             page.assert_clean()
     finally:
         context.close()
-        server.end_sessions()
+        server.end_sessions(wait=False)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -72,6 +73,8 @@ class JupyterServer:
         }
         write_kernelspec(self.data)
         self.write_settings()
+        self._ending = threading.Thread()
+        self._ending.start()
 
     def write_settings(self, *, theme: str = "light", subshells: str = "perCommTarget") -> None:
         """Put the front end's settings back to those of the tests; a page reads them when it opens.
@@ -134,6 +137,7 @@ class JupyterServer:
 
     def close(self) -> None:
         """Shut the server and its kernels down; kill it where it does not go."""
+        self._ending.join()
         if self.app != "voila":
             # A polite shutdown lets the server end its kernels.
             with contextlib.suppress(OSError):
@@ -170,12 +174,19 @@ class JupyterServer:
                 return self.runtime / f"kernel-{session['kernel']['id']}.json"
         raise LookupError(f"no kernel runs for {notebook}")
 
-    def end_sessions(self) -> None:
-        """Shut every kernel down, and leave the server running."""
+    def end_sessions(self, *, wait: bool = True) -> None:
+        """Shut every kernel down, and leave the server running; without ``wait``, meanwhile: each takes a second."""
+        self._ending.join()
         if self.app != "voila":
-            for session in self.sessions():
-                with contextlib.suppress(urllib.error.HTTPError):
-                    self._request("DELETE", f"api/sessions/{session['id']}")
+            self._ending = threading.Thread(target=self._end, args=(self.sessions(),))
+            self._ending.start()
+            if wait:
+                self._ending.join()
+
+    def _end(self, sessions: list[dict[str, Any]]) -> None:
+        for session in sessions:
+            with contextlib.suppress(urllib.error.HTTPError):
+                self._request("DELETE", f"api/sessions/{session['id']}")
 
     def log_tail(self, lines: int = 60) -> str:
         """Return the last lines that the server wrote."""
