@@ -1,7 +1,6 @@
 """The bench on a page: its controls as a person finds them, by name, and what it says."""
 
 import re
-import time
 from typing import Any
 
 from harness import SECOND, NotebookPage
@@ -111,12 +110,8 @@ class Bench:
     def eval(self, expression: str) -> Any:
         return self.page.kernel_eval(expression)
 
-    def expect_in_kernel(self, expression: str, seconds: float = 60) -> None:
-        """Ask the kernel until an expression is true."""
-        give_up = time.monotonic() + seconds
-        while not self.eval(f"bool({expression})"):
-            assert time.monotonic() < give_up, f"not true after {seconds} s: {expression}"
-            self.page.tab.wait_for_timeout(50)
+    def expect_in_kernel(self, expression: str) -> None:
+        self.page.expect_in_kernel(expression)
 
     def steps_done(self) -> int:
         return int(self.eval("lab.current.history.num_steps"))

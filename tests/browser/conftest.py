@@ -30,6 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/browser/" in item.path.as_posix():
             item.add_marker(pytest.mark.browser)
+            # One test walks through much, and its two processors may have other work.
+            item.add_marker(pytest.mark.timeout(600))
 
 
 # A sync Playwright leaves its event loop marked as running in this thread, which breaks asyncio.run elsewhere:

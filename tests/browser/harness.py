@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -242,3 +243,10 @@ class NotebookPage:
             return evaluate(client, expression, timeout)
         finally:
             client.stop_channels()
+
+    def expect_in_kernel(self, expression: str, seconds: float = 60) -> None:
+        """Ask the notebook's kernel until an expression is true."""
+        give_up = time.monotonic() + seconds
+        while not self.kernel_eval(f"bool({expression})"):
+            assert time.monotonic() < give_up, f"not true after {seconds} s: {expression}"
+            self.tab.wait_for_timeout(50)

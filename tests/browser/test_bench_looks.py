@@ -3,7 +3,6 @@
 import io
 import re
 
-import pytest
 from bench_page import LAB, LOAD, open_bench
 from harness import ARTIFACTS
 from matplotlib.image import imread

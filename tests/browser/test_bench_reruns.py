@@ -51,7 +51,7 @@ def test_running_the_cell_again_ends_its_run(page, notebook):
     bench.expect_state("stopped")
 
 
-def test_showing_a_bench_again_keeps_its_run(page, notebook):
+def test_a_bench_shown_again_keeps_its_run_and_controls_follow_a_cell(page, notebook):
     bench = open_bench(page, notebook([MODEL, LAB, "lab"]))
     again = Bench(page, 2)
     again.expect_open()
@@ -70,10 +70,10 @@ def test_showing_a_bench_again_keeps_its_run(page, notebook):
     again.press("Stop")
     bench.expect_state("stopped")
 
-
-def test_controls_follow_a_cell(page, notebook):
-    bench = open_bench(page, notebook([MODEL, LAB, "lab.set(lr=0.3)"]))
-    assert bench.shown() == "0.3"
+    # The controls follow a cell, too, between runs and during one.
+    page.set_source(2, "lab.set(lr=0.3)")
+    page.run_cell(2)
+    expect(bench.slider()).to_have_attribute("aria-valuetext", "0.3")
     bench.run()
     assert bench.lr() == 0.3
     page.set_source(2, "lab.current.set(lr=0.007, momentum=0.5); None")

@@ -67,7 +67,12 @@ def view(page, notebook):
     return view
 
 
-def test_points_appear_as_they_are_sent_and_nothing_jumps(page, view):
+def step_shown(view):
+    """The step whose values are read out."""
+    return expect(view.locator(".is-value").first)
+
+
+def expect_drawn(page, view):
     expect(view.get_by_text("Press Run: the loss appears here")).to_be_visible()
     height = view.bounding_box()["height"]
     page.run_cell(1)
@@ -78,12 +83,10 @@ def test_points_appear_as_they_are_sent_and_nothing_jumps(page, view):
     expect(view.get_by_text("<img src=x onerror=alert(1)> SGD")).to_be_visible()
     expect(view.get_by_text("lr 0.1 → 0.01")).to_be_visible()
     assert view.bounding_box()["height"] == height
-    page.screenshot()
 
 
-def test_pointing_reads_the_values_in_both_plots(page, view):
-    page.run_cell(1)
-    expect(view.locator(".is-value").first).to_have_text("900")
+def expect_values_where_one_points(page, view):
+    step_shown(view).to_have_text("900")
     assert readout(view)["lr"] == "0.01"
     height = view.bounding_box()["height"]
     for plot in (0, 1):
@@ -91,17 +94,60 @@ def test_pointing_reads_the_values_in_both_plots(page, view):
         area.scroll_into_view_if_needed()
         box = area.bounding_box()
         page.tab.mouse.move(box["x"] + box["width"] * 90 / 900, box["y"] + box["height"] / 2)
-        expect(view.locator(".is-value").first).to_have_text(re.compile("^(89|90|91)$"))
+        step_shown(view).to_have_text(re.compile("^(89|90|91)$"))
         values = readout(view)
         assert values["epoch"] == ("3" if values["step"] == "91" else "2")
         assert values["lr"] == "0.1"
         assert values["valid acc."] in ("32.5 %", "49.3 %", "42.0 %")
     assert view.bounding_box()["height"] == height
     page.tab.mouse.move(0, 0)
-    expect(view.locator(".is-value").first).to_have_text("900")
+    step_shown(view).to_have_text("900")
 
 
-def test_the_looks_are_set_by_key_and_the_kernel_is_told(page, view):
+def expect_values_by_key(page, view):
+    view.get_by_role("img").focus()
+    page.tab.keyboard.press("Home")
+    step_shown(view).to_have_text("0")
+    page.tab.keyboard.press("Shift+ArrowRight")
+    step_shown(view).to_have_text("90")
+    page.tab.keyboard.press("Escape")
+    step_shown(view).to_have_text("900")
+
+
+def expect_a_stretch_where_one_drags(page, view):
+    area = view.locator(".u-over").first
+    area.scroll_into_view_if_needed()
+    box = area.bounding_box()
+    page.tab.mouse.move(box["x"] + box["width"] / 3, box["y"] + 40)
+    page.tab.mouse.down()
+    page.tab.mouse.move(box["x"] + box["width"] * 2 / 3, box["y"] + 60, steps=5)
+    page.tab.mouse.up()
+    page.tab.mouse.move(box["x"] + 1, box["y"] + 40)
+    step_shown(view).to_have_text(re.compile("^30[0-2]$"))
+    view.get_by_role("button", name="All steps").click()
+    page.tab.mouse.move(box["x"] + 1, box["y"] + 40)
+    step_shown(view).to_have_text(re.compile("^[0-2]$"))
+
+
+def test_the_curve_is_drawn_and_read(page, view):
+    expect_drawn(page, view)
+    page.screenshot()
+    expect_values_where_one_points(page, view)
+    expect_values_by_key(page, view)
+    expect_a_stretch_where_one_drags(page, view)
+
+
+def test_losses_that_are_no_numbers_leave_gaps_and_the_looks_are_set(page, view):
+    page.set_source(1, "chart.smoothing = 0; chart.append('train_loss', [1, 2, 3, 4], [2, np.nan, np.inf, 1])")
+    page.run_cell(1)
+    step_shown(view).to_have_text("4")
+    assert readout(view)["train loss"] == "1.000"
+    view.get_by_label("Log loss").check()
+    assert pixels(view, "blue")[0]
+
+    # By key, and the kernel is told.
+    page.run_cell(0)
+    page.set_source(1, RUN)
     page.run_cell(1)
     view.get_by_label("Log loss").focus()
     page.tab.keyboard.press("Space")
@@ -116,49 +162,7 @@ def test_the_looks_are_set_by_key_and_the_kernel_is_told(page, view):
     assert pixels(view, "blue") == [True, True]
 
 
-def test_the_curve_is_read_by_key(page, view):
-    page.run_cell(1)
-    view.get_by_role("img").focus()
-    page.tab.keyboard.press("Home")
-    expect(view.locator(".is-value").first).to_have_text("0")
-    page.tab.keyboard.press("Shift+ArrowRight")
-    expect(view.locator(".is-value").first).to_have_text("90")
-    page.tab.keyboard.press("Escape")
-    expect(view.locator(".is-value").first).to_have_text("900")
-
-
-def test_dragging_shows_a_stretch_of_steps_and_a_button_all(page, view):
-    page.run_cell(1)
-    expect(view.locator(".is-value").first).to_have_text("900")
-    area = view.locator(".u-over").first
-    area.scroll_into_view_if_needed()
-    box = area.bounding_box()
-    page.tab.mouse.move(box["x"] + box["width"] / 3, box["y"] + 40)
-    page.tab.mouse.down()
-    page.tab.mouse.move(box["x"] + box["width"] * 2 / 3, box["y"] + 60, steps=5)
-    page.tab.mouse.up()
-    page.tab.mouse.move(box["x"] + 1, box["y"] + 40)
-    expect(view.locator(".is-value").first).to_have_text(re.compile("^30[0-2]$"))
-    view.get_by_role("button", name="All steps").click()
-    page.tab.mouse.move(box["x"] + 1, box["y"] + 40)
-    expect(view.locator(".is-value").first).to_have_text(re.compile("^[0-2]$"))
-
-
-def test_a_second_view_and_a_reloaded_page_show_everything(page, view):
-    page.run_cell(1)
-    page.run_cell(2)
-    second = page.tab.locator(".convlab-chart").nth(1)
-    expect(second.get_by_text("lr 0.1 → 0.01")).to_be_visible()
-    assert readout(second) == readout(view)
-    page.save()
-    page.tab.reload()
-    page.wait_for_kernel()
-    for shown in (page.tab.locator(".convlab-chart").nth(i) for i in (0, 1)):
-        expect(shown.locator(".is-value").first).to_have_text("900")
-        expect(shown.get_by_text("SGD")).to_be_visible()
-
-
-def test_the_theme_is_followed(page, view):
+def test_a_theme_a_second_view_and_a_reloaded_page_show_everything(page, view):
     page.run_cell(1)
     light = view.evaluate("root => getComputedStyle(root).getPropertyValue('--convlab-blue').trim()")
     page.set_theme("dark")
@@ -173,11 +177,13 @@ def test_the_theme_is_followed(page, view):
     assert pixels(view, "blue") == pixels(view, "orange") == [True, True]
     page.screenshot("dark")
 
-
-def test_losses_that_are_no_numbers_leave_gaps(page, view):
-    page.set_source(1, "chart.smoothing = 0; chart.append('train_loss', [1, 2, 3, 4], [2, np.nan, np.inf, 1])")
-    page.run_cell(1)
-    expect(view.locator(".is-value").first).to_have_text("4")
-    assert readout(view)["train loss"] == "1.000"
-    view.get_by_label("Log loss").check()
-    assert pixels(view, "blue")[0]
+    page.run_cell(2)
+    second = page.tab.locator(".convlab-chart").nth(1)
+    expect(second.get_by_text("lr 0.1 → 0.01")).to_be_visible()
+    assert readout(second) == readout(view)
+    page.save()
+    page.tab.reload()
+    page.wait_for_kernel()
+    for shown in (page.tab.locator(".convlab-chart").nth(i) for i in (0, 1)):
+        step_shown(shown).to_have_text("900")
+        expect(shown.get_by_text("SGD")).to_be_visible()

@@ -55,8 +55,8 @@ COLOURS = """canvas => {
 
 @pytest.fixture
 def root(page, notebook):
-    page.open(notebook([CELL]))
-    page.run_all()
+    page.open(notebook([CELL, ONE_AXIS]))
+    page.run_cell(0)
     root = page.output(0).locator(".convlab-receptive-field").first
     expect(root.locator(".convlab-field-theory")).to_contain_text("Theoretical field", timeout=120_000)
     return root
@@ -137,7 +137,7 @@ def test_verify_global_dark_and_zoomed(page, root):
     assert picture["x"] + picture["width"] <= place["x"] + place["width"] + 1
 
 
-def test_a_picture_of_ones_own(page, root):
+def test_a_picture_of_ones_own_and_a_model_of_one_axis(page, root):
     content = io.BytesIO()
     own = Image.new("RGB", (200, 100), (0, 0, 255))
     own.save(content, "PNG")
@@ -153,13 +153,11 @@ def test_a_picture_of_ones_own(page, root):
     assert base64.b64decode(page.kernel_eval(shown)) == bytes([0, 0, 255])
     choose("notes.txt", "text/plain", b"no picture")
     expect(root.get_by_text("notes.txt is no picture that can be read")).to_be_visible()
-    page.screenshot()
+    page.screenshot("own")
 
-
-def test_a_model_of_one_axis_gets_a_sentence(page, notebook):
-    page.open(notebook([ONE_AXIS]))
-    page.run_all()
-    root = page.output(0).locator(".convlab-receptive-field").first
-    expect(root.get_by_text("This panel draws fields on pictures")).to_be_visible(timeout=120_000)
+    # A model of one axis gets a sentence.
+    page.run_cell(1)
+    root = page.output(1).locator(".convlab-receptive-field").first
+    expect(root.get_by_text("This panel draws fields on pictures")).to_be_visible()
     expect(root.locator("canvas").first).to_be_hidden()
-    page.screenshot()
+    page.screenshot("one-axis")

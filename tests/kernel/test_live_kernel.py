@@ -65,7 +65,8 @@ def test_a_widget_is_driven(start_kernel, version, subshells, main):
 def test_clicks_pass_a_busy_cell_on_a_subshell(start_kernel):
     kernel = start_kernel("7.3.0", subshells=True)
     kernel.execute(CLICKS)
-    busy = kernel.start("import time; time.sleep(60)")
+    busy = kernel.start("import time; print('begun'); time.sleep(60)")
+    wait_until(lambda: busy.stdout)
     kernel.click(kernel.find(description="Click me"))
     wait_until(lambda: "1" in [state.get("value") for state in kernel.widgets.values()])
     assert not busy.done.is_set()
