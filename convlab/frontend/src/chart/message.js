@@ -26,7 +26,7 @@ export function unpack(header, buffer) {
 }
 
 /** @param {DataView | ArrayBuffer | undefined} buffer */
-function floats(buffer) {
+export function floats(buffer) {
   if (!buffer) return new Float64Array();
   if (buffer instanceof ArrayBuffer) return new Float64Array(buffer);
   // A view may begin anywhere in its message; Float64Array must begin at a multiple of eight.
