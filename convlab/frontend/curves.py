@@ -94,7 +94,7 @@ class Curves(anywidget.AnyWidget):
         packed = _pack(lines)
         with self._sending:
             self.lines, self.marks = tuple(lines), tuple(marks)
-            self._send(*packed)
+            self._send_lines(*packed)
 
     def on_pick(self, callback: Callable[[float, float], None]) -> None:
         """Call ``callback(x, y)`` with the point of the first line that was clicked, or chosen by key."""
@@ -104,15 +104,15 @@ class Curves(anywidget.AnyWidget):
         """Call ``callback(xs, ys)`` with the trace that the mouse drew, when it is let go."""
         self._on_draw = callback
 
-    def _send(self, header: list[dict[str, object]], buffer: bytes) -> None:
+    def _send_lines(self, header: list[dict[str, object]], buffer: bytes) -> None:
         marks = [{"x": float(mark.x), "text": str(mark.text)} for mark in self.marks]
         self.send({"type": "show", "header": header, "marks": marks}, [buffer])
 
-    def _told(self, _: object, content: Mapping[str, Any], buffers: Sequence[memoryview]) -> None:
+    def _told(self, _: object, content: Mapping[str, Any], __: object) -> None:
         kind = content.get("type")
         if kind == "hello":
             with self._sending:
-                self._send(*_pack(self.lines))
+                self._send_lines(*_pack(self.lines))
         elif kind == "pick" and self._on_pick is not None:
             self._on_pick(float(content["x"]), float(content["y"]))
         elif kind == "drawn" and self._on_draw is not None and self.drawable:

@@ -122,7 +122,7 @@ export class View {
       }
       series.push(look(line, stroke));
     }
-    if (this.hand.trace.length) series.push({ stroke: theme.text, width: 2, points: { show: false } });
+    if (this.hand.trace.length) series.push({ stroke: theme.text, width: 2, auto: false, points: { show: false } });
     const axis = {
       stroke: theme.text,
       font: theme.font,
