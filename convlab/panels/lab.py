@@ -190,7 +190,24 @@ class Lab(widgets.VBox):
     # -- the panels behind the other tabs, made when they are first looked at ------------------------------------------
 
     def _further_panels(self) -> dict[str, Callable[[], widgets.Widget]]:
-        return {"Network": self._network, "Receptive field": self._receptive_field, "Convolution": _explorer}
+        return {
+            "Learning rate": self._lr_finder,
+            "Network": self._network,
+            "Receptive field": self._receptive_field,
+            "Convolution": _explorer,
+        }
+
+    def _lr_finder(self) -> widgets.Widget:
+        from convlab.panels.lr_finder import LRFinder
+
+        return LRFinder(
+            self.model,
+            self.data,
+            spec=lambda: self.spec,
+            apply=lambda lr: self.set(lr=lr),
+            pause=self.pause,
+            criterion=self.criterion,
+        )
 
     def _network(self) -> widgets.Widget:
         from convlab.panels.network import Network

@@ -53,10 +53,7 @@ def plot_sweep(sweep: "LRSweep", ax: Axes | None = None) -> Axes:
     ax.plot(lrs, sweep.smoothed, color=LR, label="smoothed")
     if len(sweep.seed_losses) > 1:
         ax.fill_between(lrs, *sweep.band, color=LR, alpha=0.15, linewidth=0, label=f"{len(sweep.seed_losses)} seeds")
-    # An explosion at the end would press the rest flat.
-    top = max(sweep.smoothed[: int(sweep.smoothed.argmin()) + 1].max(), sweep.losses[: max(3, len(lrs) // 10)].max())
-    low = min(sweep.smoothed.min(), sweep.losses.min())
-    ax.set_ylim(low - 0.05 * (top - low), top + 0.25 * (top - low))
+    ax.set_ylim(*sweep.span)
     if sweep.refusal is not None:
         ax.set_title(sweep.refusal, fontsize="small", wrap=True, parse_math=False)
     else:

@@ -64,6 +64,18 @@ class LRSweep:
         return np.min(rows, axis=0), np.max(rows, axis=0)
 
     @property
+    def span(self) -> tuple[float, float]:
+        """The losses worth looking at: an explosion at the end would press the rest flat.
+
+        Raises:
+            ValueError: there is no step yet.
+        """
+        fallen = self.smoothed[: int(self.smoothed.argmin()) + 1]
+        top = float(max(fallen.max(), self.losses[: max(3, len(self.lrs) // 10)].max()))
+        low = float(min(self.smoothed.min(), self.losses.min()))
+        return low - 0.05 * (top - low), top + 0.25 * (top - low)
+
+    @property
     def given_back(self) -> bool:
         """Whether everything was as before when the sweep was over, bit for bit."""
         return bool(self.checksum_before) and self.checksum_before == self.checksum_after
