@@ -103,6 +103,7 @@ class LRFinder(widgets.VBox):
         self.curves = Curves(x_label="learning rate", y_label="loss", x_log=True, hint="Click the curve to choose.")
         self.curves.on_pick(self._on_pick)
         self.trainings = Curves(x_label="step", y_label="loss", height=170)
+        self.trainings.layout.display = "none"
         self.suggestions = {rule: widgets.Button() for rule in ("careful", *RULES)}
         for rule, button in self.suggestions.items():
             button.on_click(lambda _, rule=rule: self._on_suggestion(rule))
@@ -195,7 +196,7 @@ class LRFinder(widgets.VBox):
 
     def _sweep(self) -> None:
         self.probe = None
-        self.trainings.show([])
+        self.trainings.layout.display = "none"
         sweep = range_test(
             self.model,
             self.data,
@@ -255,13 +256,17 @@ class LRFinder(widgets.VBox):
         self.curves.show(sweep_lines(sweep), marks)
 
     def _show_probe(self, probe: LRProbe) -> None:
+        self.trainings.layout.display = None
         self.trainings.show(training_lines(probe))
         if probe.refusal is not None:
             return
         self.curves.y_label = "loss after the training"
         found = probe.suggestion()
         self.line.value = f"{len(probe.lrs)} trainings of {probe.num_steps} steps, {probe.seconds:.1f} s."
-        self.curves.show(probe_lines(probe), [Mark(found.lr, f"careful {found.lr:.2g}")])
+        marks = [Mark(found.lr, f"careful {found.lr:.2g}")]
+        if probe.factor != 1:
+            marks.append(Mark(probe.best_lr, f"best of the short trainings {probe.best_lr:.2g}"))
+        self.curves.show(probe_lines(probe), marks)
         self._explain(found)
 
     def _explain(self, found: LRSuggestion) -> None:

@@ -33,5 +33,5 @@ def test_a_learning_rate_is_found_chosen_and_applied(page, notebook):
     careful.click()
     bench.screenshot("careful")
     page.tab.set_viewport_size({"width": 700, "height": 1000})
-    page.dark()
+    page.set_theme("dark")
     bench.screenshot("narrow-dark")

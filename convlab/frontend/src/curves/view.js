@@ -80,7 +80,6 @@ export class View {
     this.plot?.destroy();
     // A few hundred points, a few times a second at most: made anew each time there is no state to go stale.
     this.plot = new uPlot(this.#options(width, theme), this.#data(), this.area);
-    this.#showMarks();
     this.#showValues();
     this.area.setAttribute("aria-label", this.#words());
   }
@@ -133,7 +132,11 @@ export class View {
       labelGap: 0,
     };
     const ticks = (/** @type {boolean} */ log) =>
-      log ? { filter: (/** @type {uPlot} */ _, /** @type {number[]} */ at) => logTicks(at) } : {};
+      {
+      if (!log) return {};
+      const filter = (/** @type {uPlot} */ _, /** @type {number[]} */ at) => logTicks(at);
+      return { filter, grid: { ...axis.grid, filter } };
+    };
     const tick = (/** @type {uPlot} */ _, /** @type {(number | null)[]} */ at) =>
       at.map((value) => (value === null ? "" : formatRate(value)));
     const range = (/** @type {uPlot} */ _, /** @type {number} */ low, /** @type {number} */ high) =>
@@ -153,14 +156,18 @@ export class View {
       cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
       hooks: {
         setCursor: [(/** @type {any} */ u) => this.#onCursor(u)],
-        draw: [(/** @type {uPlot} */ u) => drawMarks(u, this.shown.marks, theme)],
+        draw: [
+          (/** @type {uPlot} */ u) => {
+            drawMarks(u, this.shown.marks, theme);
+            this.#showMarks(u);
+          },
+        ],
       },
     });
   }
 
-  #showMarks() {
-    const u = this.plot;
-    if (!u) return;
+  /** @param {uPlot} u */
+  #showMarks(u) {
     const left = u.bbox.left / devicePixelRatio;
     const end = left + u.bbox.width / devicePixelRatio;
     const inside = this.shown.marks
@@ -214,7 +221,8 @@ export class View {
     const u = this.plot;
     if (!first?.x.length || !u || event.target !== this.area) return;
     const last = first.x.length - 1;
-    const now = this.cursor === null ? -1 : nearest(first.x, this.cursor, this.model.get("x_log"));
+    const from = this.cursor ?? this.shown.marks.at(-1)?.x ?? first.x[0];
+    const now = nearest(first.x, from, this.model.get("x_log"));
     const stride = event.shiftKey ? 10 : 1;
     /** @type {Record<string, number>} */
     const moves = { ArrowLeft: now - stride, ArrowRight: now + stride, Home: 0, End: last };
