@@ -314,7 +314,7 @@ def test_in_jupyterlab_page_and_python_follow_each_other(page, notebook):
     page.screenshot("light")
     explorer.locator("input[type=range][data-setting=stride]").fill("3")
     expect(formula).to_contain_text("= 3 px")
-    assert page.kernel_eval("(explorer.stride, explorer.output_size)") == [3, 3]
+    page.expect_in_kernel("(explorer.stride, explorer.output_size) == (3, 3)")
     page.run_cell(1)
     expect(formula).to_contain_text(f"(5 {MINUS} 1)")
     page.run_cell(2)

@@ -212,7 +212,7 @@ def test_folding_columns_and_names_with_markup(page, notebook):
     expect(table.root.get_by_label("input_size")).to_be_focused()
     table.root.get_by_label("trainable").check()
     expect(table.row("stem")).to_contain_text("False")
-    assert page.kernel_eval("'input_size' in panel.table.columns") is True
+    page.expect_in_kernel("'input_size' in panel.table.columns")
     assert table.text("fc", "input_size") == "1×512"
 
     page.tab.keyboard.press("Escape")
