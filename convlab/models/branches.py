@@ -13,7 +13,8 @@ class Add(nn.ModuleDict):
     def forward(self, x: Tensor) -> Tensor:
         """Add what the two branches make of `x`."""
         first, second = self.values()
-        return first(x) + second(x)
+        total: Tensor = first(x) + second(x)
+        return total
 
 
 class Concat(nn.ModuleDict):

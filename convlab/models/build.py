@@ -96,17 +96,12 @@ def code(spec: NetSpec) -> str:
     """
     planned = plan(spec)
     classes = [_BRANCHES[name] for name in sorted(_BRANCHES) if _calls(planned.network, name)]
-    imports = ["from torch import Tensor, nn" if classes else "from torch import nn"]
-    if Concat in classes:
-        imports.insert(0, "import torch")
-    parts = ["from collections import OrderedDict", "\n".join(imports)]
-    text = "\n\n".join(parts)
-    for branches in classes:
-        text += f"\n\n\n{inspect.getsource(branches).rstrip()}"
-    text += f"{'\n' * 3 if classes else '\n' * 2}model = {_source(planned.network, 0, len('model = '))}\n"
-    for drawing in drawings(spec.init, planned.weights):
-        text += f"\n{drawing.source()}"
-    return text
+    imports = ["from collections import OrderedDict", ""]
+    imports += ["import torch"] * (Concat in classes) + [f"from torch import {'Tensor, ' * bool(classes)}nn"]
+    head = ["\n".join(imports), *(inspect.getsource(one).rstrip() for one in classes)]
+    model = f"model = {_source(planned.network, 0, len('model = '))}"
+    parts = [model, *(drawing.source() for drawing in drawings(spec.init, planned.weights))]
+    return "\n\n\n".join(head) + ("\n\n\n" if classes else "\n\n") + "\n\n".join(parts) + "\n"
 
 
 def _made(value: Any) -> Any:

@@ -58,7 +58,7 @@ class Drawing:
             of = f'"{nonlinearity}"' if slope is None else f'"{nonlinearity}", {slope}'
             before, argument = [f"gain = nn.init.calculate_gain({of})"], ", gain=gain"
         lines = [f"nn.init.{self.init}_(layer.weight{argument})", *["nn.init.zeros_(layer.bias)"] * self.kind.bias]
-        return "\n".join([*before, *self._loop(lines)]) + "\n"
+        return "\n".join([*before, *self._loop(lines)])
 
     def _loop(self, lines: list[str]) -> list[str]:
         layers = [f"model.{path}" for path in self.paths]
