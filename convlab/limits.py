@@ -2,7 +2,7 @@
 
 import difflib
 import numbers
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -56,12 +56,16 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 def check_names(cls: type[Any], values: Mapping[str, object]) -> None:
     """`SpecError`, with the nearest, where a name in `values` is no field of the dataclass `cls`."""
-    known = [field.name for field in fields(cls)]
+    check_known(cls.__name__, [field.name for field in fields(cls)], values)
+
+
+def check_known(owner: str, known: Sequence[str], values: Mapping[str, object]) -> None:
+    """`SpecError`, with the nearest, where a name in `values` is none of the arguments of `owner`."""
     for name in values:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1, cutoff=0.5)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
-            raise SpecError(f"{cls.__name__} has no argument {short(name)}; {hint}")
+            raise SpecError(f"{owner} has no argument {short(name)}; {hint}")
 
 
 def short(value: object) -> str:

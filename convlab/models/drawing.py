@@ -27,41 +27,45 @@ _WIDTH: Final = 88
 
 @dataclass(frozen=True)
 class Drawing:
-    """One function of `torch.nn.init` for the layers that the same activation follows; their biases become 0."""
+    """One function of `torch.nn.init` for the layers that need the same gain; their biases become 0."""
 
     init: str
-    kind: Weighted
-    paths: tuple[str, ...]
+    nonlinearity: str
+    slope: float | None
+    has_bias: Mapping[str, bool]
+    """By the layer's path."""
 
     def draw(self, network: nn.Module) -> None:
         """Draw the weights anew, in place, from the global generator."""
         function = getattr(nn.init, f"{self.init}_")
-        nonlinearity, slope = _NONLINEARITY[self.kind.activation]
         keywords: dict[str, Any] = {}
         if self.init.startswith("kaiming"):
-            keywords = {"nonlinearity": nonlinearity} if slope is None else {"a": slope, "nonlinearity": nonlinearity}
+            keywords = {"a": self.slope or 0, "nonlinearity": self.nonlinearity}
         elif self.init != "zeros":
-            keywords = {"gain": nn.init.calculate_gain(nonlinearity, slope)}  # type: ignore[arg-type]  # its own words
-        for path in self.paths:
+            keywords = {"gain": nn.init.calculate_gain(self.nonlinearity, self.slope)}  # type: ignore[arg-type]
+        for path, has_bias in self.has_bias.items():
             layer: Any = network.get_submodule(path)
             function(layer.weight, **keywords)
-            if self.kind.bias:
+            if has_bias:
                 nn.init.zeros_(layer.bias)
 
     def source(self) -> str:
         """The same as lines of source for the layers of ``model``."""
-        nonlinearity, slope = _NONLINEARITY[self.kind.activation]
         before, argument = [], ""
         if self.init.startswith("kaiming"):
-            argument = f'{"" if slope is None else f", a={slope}"}, nonlinearity="{nonlinearity}"'
+            argument = f'{"" if self.slope is None else f", a={self.slope}"}, nonlinearity="{self.nonlinearity}"'
         elif self.init != "zeros":
-            of = f'"{nonlinearity}"' if slope is None else f'"{nonlinearity}", {slope}'
+            of = f'"{self.nonlinearity}"' + ("" if self.slope is None else f", {self.slope}")
             before, argument = [f"gain = nn.init.calculate_gain({of})"], ", gain=gain"
-        lines = [f"nn.init.{self.init}_(layer.weight{argument})", *["nn.init.zeros_(layer.bias)"] * self.kind.bias]
+        lines = [f"nn.init.{self.init}_(layer.weight{argument})"]
+        if all(self.has_bias.values()):
+            lines.append("nn.init.zeros_(layer.bias)")
+        elif any(self.has_bias.values()):
+            lines += ["if layer.bias is not None:", "    nn.init.zeros_(layer.bias)"]
         return "\n".join([*before, *self._loop(lines)])
 
     def _loop(self, lines: list[str]) -> list[str]:
-        layers = [f"model.{path}" for path in self.paths]
+        layers = [f"model.{path}" for path in self.has_bias]
         if len(layers) == 1:
             alone = [line.replace("layer", layers[0]) for line in lines]
             if max(map(len, alone)) <= _WIDTH:
@@ -73,6 +77,8 @@ class Drawing:
 
 def drawings(init: str, weights: Mapping[str, Weighted]) -> Iterator[Drawing]:
     """What is drawn anew after torch's default, in order; nothing where that stays."""
-    if init != "default":
-        for kind in dict.fromkeys(weights.values()):
-            yield Drawing(init, kind, tuple(path for path, its in weights.items() if its == kind))
+    if init == "default":
+        return
+    gains = {path: _NONLINEARITY[layer.activation] for path, layer in weights.items()}
+    for gain in dict.fromkeys(gains.values()):
+        yield Drawing(init, *gain, {path: weights[path].bias for path in weights if gains[path] == gain})
