@@ -36,7 +36,7 @@ def arguments(**fixed):
         {
             "input_size": st.tuples(st.integers(1, 3), st.integers(1, 24), st.integers(1, 24)),
             "num_classes": st.integers(1, 4),
-            "blocks": st.lists(block, max_size=3).map(tuple),
+            "blocks": st.lists(block, min_size=1, max_size=3).map(tuple),
             "head": HEADS,
             "init": st.sampled_from(INITS),
         }
@@ -46,19 +46,28 @@ def arguments(**fixed):
 @st.composite
 def chains(draw):
     """Networks that are possible."""
-    return possible(draw(arguments()))
+    values = draw(arguments())
+    return possible({**values, "blocks": tuple(map(repaired, values["blocks"]))})
 
 
 @st.composite
 def unets(draw):
     """U-Nets that are possible."""
     depth = draw(st.integers(2, 3))
-    blocks = [
-        {**block, "stride": 1, "padding": draw(st.sampled_from(["same", "keras_same"])), "pool": "max"}
-        for block in draw(st.lists(st.fixed_dictionaries(BLOCKS), min_size=depth, max_size=depth))
-    ]
+    blocks = draw(st.lists(st.fixed_dictionaries({**BLOCKS, "stride": st.just(1)}), min_size=depth, max_size=depth))
+    blocks = [{**repaired(block), "padding": "keras_same", "pool": "max", "pool_size": 2} for block in blocks]
     blocks[-1]["pool"] = "none"
-    return possible({**draw(arguments()), "blocks": tuple(blocks), "form": "unet"})
+    size = draw(st.tuples(st.integers(1, 3), st.integers(4, 24), st.integers(4, 24)))
+    return possible({**draw(arguments()), "blocks": tuple(blocks), "form": "unet", "input_size": size})
+
+
+def repaired(block):
+    """A block that is possible on its own, as most of the drawn ones are not."""
+    if block["kind"] == "inception":
+        block = {**block, "stride": 1, "padding": "same", "out_channels": 16}
+    elif block["kind"] == "residual" or (block["padding"] == "same" and block["stride"] > 1):
+        block = {**block, "padding": "keras_same"}
+    return block
 
 
 def possible(values):
