@@ -15,9 +15,15 @@ if TYPE_CHECKING:
     from convlab._ipython import load_ipython_extension as load_ipython_extension
     from convlab._ipython import unload_ipython_extension as unload_ipython_extension
     from convlab.frontend.explorer import ConvExplorer as ConvExplorer
+    from convlab.models.build import build as build
+    from convlab.models.gallery import GALLERY as GALLERY
+    from convlab.models.gallery import net as net
     from convlab.models.trace import Trace as Trace
     from convlab.models.trace import trace as trace
     from convlab.models.verify import verify as verify
+    from convlab.net_spec import Block as Block
+    from convlab.net_spec import Head as Head
+    from convlab.net_spec import NetSpec as NetSpec
     from convlab.panels.lab import Lab as Lab
     from convlab.schedule_spec import ScheduleSpec as ScheduleSpec
     from convlab.spec import TrainSpec as TrainSpec
@@ -36,6 +42,12 @@ _HOME = {
     "TrainSpec": "convlab.spec",
     "Trace": "convlab.models.trace",
     "trace": "convlab.models.trace",
+    "build": "convlab.models.build",
+    "GALLERY": "convlab.models.gallery",
+    "net": "convlab.models.gallery",
+    "NetSpec": "convlab.net_spec",
+    "Block": "convlab.net_spec",
+    "Head": "convlab.net_spec",
     "verify": "convlab.models.verify",
     "fit": "convlab.training.fit",
     "Run": "convlab.training.run",

@@ -4,7 +4,6 @@ A specification validates itself when it is made: an impossible value never exis
 sentence names the argument, its value and a value that would work; panels show that sentence as it stands.
 """
 
-import difflib
 import json
 import math
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from convlab.limits import Limits as Limits
 from convlab.limits import SpecError as SpecError
+from convlab.limits import check_choice, check_names
 from convlab.schedule_spec import ScheduleSpec
 
 OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop"]
@@ -108,12 +108,12 @@ class TrainSpec:
     if not TYPE_CHECKING:  # a type checker reads the fields themselves
 
         def __new__(cls, **values: object) -> Self:  # noqa: D102
-            _check_names(values)
+            check_names(cls, values)
             return super().__new__(cls)
 
     def replace(self, **changes: object) -> Self:
         """A copy with `changes`; an unknown name is an error that suggests the nearest known one."""
-        _check_names(changes)
+        check_names(type(self), changes)
         return replace(self, **changes)  # type: ignore[arg-type]  # the values are checked as they are set
 
     def with_lr(self, lr: float) -> Self:
@@ -162,17 +162,14 @@ class TrainSpec:
         values = json.loads(text)
         if not isinstance(values, dict):
             raise SpecError(f'a TrainSpec in JSON must be an object such as {{"lr": 0.05}}, got {text[:40]!r}.')
-        _check_names(values)
+        check_names(cls, values)
         return cls(**values)
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...], numbered: tuple[str, ...] = ()) -> None:
-    if isinstance(value, str):
-        stem, _, number = value.partition(":")
-        if value in choices or (stem in numbered and number in map(str, range(1024))):
-            return
-    near = difflib.get_close_matches(str(value).lower(), choices, 1)
-    raise SpecError(f"{name} must be one of {', '.join(choices)}, got {value!r}; try {name}={(near or choices)[0]!r}.")
+    stem, _, number = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if stem not in numbered or number not in map(str, range(1024)):
+        check_choice(name, value, choices)
 
 
 def _checked_betas(value: Any) -> tuple[float, float]:
@@ -194,12 +191,3 @@ def _checked_schedule(value: object) -> ScheduleSpec | None:
         f"schedule must be a ScheduleSpec or None, got {value!r}; "
         'try schedule=ScheduleSpec("CosineAnnealingLR", T_max=10, cadence="epoch").'
     )
-
-
-def _check_names(values: Mapping[str, object]) -> None:
-    known = [field.name for field in fields(TrainSpec)]
-    for name in values:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
-            raise SpecError(f"TrainSpec has no argument {name!r}; {hint}")
