@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from convlab._ipython import load_ipython_extension as load_ipython_extension
     from convlab._ipython import unload_ipython_extension as unload_ipython_extension
     from convlab.frontend.explorer import ConvExplorer as ConvExplorer
+    from convlab.models.live import LiveModel as LiveModel
+    from convlab.models.live import bind as bind
     from convlab.models.trace import Trace as Trace
     from convlab.models.trace import trace as trace
     from convlab.models.verify import verify as verify
@@ -34,6 +36,8 @@ _HOME = {
     "Lab": "convlab.panels.lab",
     "ConvExplorer": "convlab.frontend.explorer",
     "TrainSpec": "convlab.spec",
+    "LiveModel": "convlab.models.live",
+    "bind": "convlab.models.live",
     "Trace": "convlab.models.trace",
     "trace": "convlab.models.trace",
     "verify": "convlab.models.verify",
