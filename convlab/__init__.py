@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from convlab.models.build import build as build
     from convlab.models.gallery import GALLERY as GALLERY
     from convlab.models.gallery import net as net
+    from convlab.models.live import LiveModel as LiveModel
+    from convlab.models.live import bind as bind
     from convlab.models.trace import Trace as Trace
     from convlab.models.trace import trace as trace
     from convlab.models.verify import verify as verify
@@ -40,6 +42,8 @@ _HOME = {
     "Lab": "convlab.panels.lab",
     "ConvExplorer": "convlab.frontend.explorer",
     "TrainSpec": "convlab.spec",
+    "LiveModel": "convlab.models.live",
+    "bind": "convlab.models.live",
     "Trace": "convlab.models.trace",
     "trace": "convlab.models.trace",
     "build": "convlab.models.build",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from operator import is_
 from typing import Any
 
@@ -33,14 +33,23 @@ def given_back(model: nn.Module, *, torch_stream: bool = False) -> Iterator[None
         for name in attributes.keys() - _MACHINERY
         if type(box := attributes[name]) in (list, dict, set)
     ]
-    streams = _streams(torch_stream) if torch_stream or _may_draw(model) else None
+    draws = torch_stream or _may_draw(model)
+    with streams_given_back(torch_stream=torch_stream) if draws else nullcontext():
+        try:
+            yield
+        finally:
+            for box, kept in (*inner, *held):
+                _put_back(box, kept)
+
+
+@contextmanager
+def streams_given_back(*, torch_stream: bool = False) -> Iterator[None]:
+    """Put back Python's and NumPy's random streams, and torch's if asked for."""
+    streams = _streams(torch_stream)
     try:
         yield
     finally:
-        for box, kept in (*inner, *held):
-            _put_back(box, kept)
-        if streams is not None:
-            _put_streams_back(streams)
+        _put_streams_back(streams)
 
 
 def _may_draw(model: nn.Module) -> bool:
