@@ -38,7 +38,7 @@ Point = Literal["start", "best", "last"]
 TICK_SECONDS: Final = 0.2
 """Shortest time between two calls of a listener, in seconds; `benchmarks/training.py` prints what they cost."""
 
-CHANGE_SECONDS: Final = 0.05
+CHANGE_SECONDS: Final = 0.1
 """The same while settings change: a hand that drags sends sixty a second."""
 
 # Held at an lr, not scaled to it and then held; a schedule begins at the lr that comes with it.
