@@ -94,7 +94,7 @@ _LENGTHS: Final[Mapping[str, Callable[[int, Mapping[str, Any]], Mapping[str, obj
     "LinearLR": lambda calls, given: {"total_iters": _tenth(calls) if _rises(given) else calls},
     "ExponentialLR": lambda calls, given: {"gamma": _factor(calls)},
     "CosineAnnealingLR": lambda calls, given: {"T_max": calls},
-    "ReduceLROnPlateau": lambda calls, given: {"patience": min(10, _tenth(calls))},
+    "ReduceLROnPlateau": lambda calls, given: {"patience": _tenth(calls)},
     "CyclicLR": lambda calls, given: {
         "step_size_up": max(1, calls // 8),
         **({"step_size_down": max(1, calls // 8)} if given.get("step_size_down") else {}),

@@ -145,9 +145,7 @@ def simulate(
         >>> simulate(ScheduleSpec("StepLR", step_size=2, gamma=0.1), 5, train=TrainSpec(lr=1.0)).lrs.round(3).tolist()
         [1.0, 1.0, 0.1, 0.1, 0.01]
     """
-    curve = curve_of(
-        scheduler, steps, train=train, metrics=metrics, cadence=cadence, steps_per_epoch=steps_per_epoch
-    )
+    curve = curve_of(scheduler, steps, train=train, metrics=metrics, cadence=cadence, steps_per_epoch=steps_per_epoch)
     for note in curve.notes:
         warnings.warn(note, ScheduleWarning, stacklevel=2)
     return curve
