@@ -5,7 +5,7 @@ Free of torch but for `defaults`, which reads them off the signatures of the ins
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
@@ -84,38 +84,56 @@ def defaults(scheduler: str) -> Mapping[str, Any]:
 
 # -- inside -----------------------------------------------------------------------------------------------------------
 
-# What of a scheduler's arguments counts calls of its step.
-_LENGTHS: Final[Mapping[str, Callable[[int, Mapping[str, Any]], Mapping[str, object]]]] = {
-    "LambdaLR": lambda calls, given: {} if given else {"lr_lambda": _inverse_square_root(_tenth(calls))},
-    "MultiplicativeLR": lambda calls, given: {} if given else {"lr_lambda": repr(_factor(calls))},
-    "StepLR": lambda calls, given: {"step_size": -(-calls // 3)},
-    "MultiStepLR": lambda calls, given: {"milestones": _halving(calls, len(given.get("milestones", "..")))},
-    "ConstantLR": lambda calls, given: {"total_iters": _tenth(calls)},
-    "LinearLR": lambda calls, given: {"total_iters": _tenth(calls) if _rises(given) else calls},
-    "ExponentialLR": lambda calls, given: {"gamma": _factor(calls)},
-    "CosineAnnealingLR": lambda calls, given: {"T_max": calls},
-    "ReduceLROnPlateau": lambda calls, given: {"patience": _tenth(calls)},
-    "CyclicLR": lambda calls, given: {
-        "step_size_up": max(1, calls // 8),
-        **({"step_size_down": max(1, calls // 8)} if given.get("step_size_down") else {}),
-    },
-    "CosineAnnealingWarmRestarts": lambda calls, given: {"T_0": _first_cycle(calls, given.get("T_mult", 2))},
-    "OneCycleLR": lambda calls, given: {"total_steps": calls},
-    "PolynomialLR": lambda calls, given: {"total_iters": calls},
+# What a scheduler begins with besides its lengths, where torch has no default or one that shows little.
+_STARTS: Final[Mapping[str, Mapping[str, object]]] = {
+    "StepLR": {"gamma": 0.1},
+    "MultiStepLR": {"gamma": 0.1},
+    "ConstantLR": {"factor": 0.1},
+    "LinearLR": {"start_factor": 1.0, "end_factor": LEFT},
+    "CosineAnnealingWarmRestarts": {"T_mult": 2},
+    "PolynomialLR": {"power": 0.9},  # as DeepLab's "poly" (Chen et al. 2017)
+    "ReduceLROnPlateau": {"factor": 0.1},
 }
 
-# What else a scheduler begins with, where torch has no default or one that shows little.
-_STARTS: Final[Mapping[str, Callable[[float], Mapping[str, object]]]] = {
-    "StepLR": lambda lr: {"gamma": 0.1},
-    "MultiStepLR": lambda lr: {"gamma": 0.1},
-    "ConstantLR": lambda lr: {"factor": 0.1},
-    "LinearLR": lambda lr: {"start_factor": 1.0, "end_factor": LEFT},
-    "CyclicLR": lambda lr: {"base_lr": lr / 10, "max_lr": lr},
-    "CosineAnnealingWarmRestarts": lambda lr: {"T_mult": 2},
-    "OneCycleLR": lambda lr: {"max_lr": lr},
-    "PolynomialLR": lambda lr: {"power": 0.9},  # as DeepLab's "poly" (Chen et al. 2017)
-    "ReduceLROnPlateau": lambda lr: {"factor": 0.1},
-}
+
+def _rates(scheduler: str, lr: float) -> Mapping[str, object]:
+    """The arguments that are learning rates, in a training at `lr`."""
+    return {"CyclicLR": {"base_lr": lr / 10, "max_lr": lr}, "OneCycleLR": {"max_lr": lr}}.get(scheduler, {})
+
+
+def _lengths(scheduler: str, calls: int, given: Mapping[str, Any]) -> Mapping[str, object]:
+    """The arguments that count calls of `step`, for so many of them, beside those that are `given` already."""
+    match scheduler:
+        case "LambdaLR" | "MultiplicativeLR" if "lr_lambda" in given:
+            return {}  # a person's own formula
+        case "LambdaLR":
+            return {"lr_lambda": _inverse_square_root(_tenth(calls))}
+        case "MultiplicativeLR":
+            return {"lr_lambda": repr(_factor(calls))}
+        case "ExponentialLR":
+            return {"gamma": _factor(calls)}
+        case "StepLR":
+            return {"step_size": -(-calls // 3)}
+        case "MultiStepLR":
+            return {"milestones": _halving(calls, len(given.get("milestones", (1, 2))))}
+        case "ConstantLR":
+            return {"total_iters": _tenth(calls)}
+        case "LinearLR":
+            return {"total_iters": _tenth(calls) if _rises(given) else calls}
+        case "PolynomialLR":
+            return {"total_iters": calls}
+        case "CosineAnnealingLR":
+            return {"T_max": calls}
+        case "CosineAnnealingWarmRestarts":
+            return {"T_0": _first_cycle(calls, given.get("T_mult", 1))}
+        case "CyclicLR":
+            names = ["step_size_up", *(["step_size_down"] if given.get("step_size_down") else [])]
+            return dict.fromkeys(names, max(1, calls // 8))
+        case "OneCycleLR":
+            return {"total_steps": calls}
+        case "ReduceLROnPlateau":
+            return {"patience": _tenth(calls)}
+    raise NotImplementedError(f"nobody has said yet how {scheduler} fits a training")
 
 
 def _fitted(scheduler: str, cadence: Cadence, calls: int, lr: float) -> ScheduleSpec:
@@ -123,8 +141,8 @@ def _fitted(scheduler: str, cadence: Cadence, calls: int, lr: float) -> Schedule
         warmup = ScheduleSpec("LinearLR", cadence=cadence, start_factor=LEFT, total_iters=1)
         cosine = ScheduleSpec("CosineAnnealingLR", cadence=cadence, T_max=1)
         return _compound(scheduler, cadence, [warmup, cosine], calls)
-    start = _STARTS.get(scheduler, lambda lr: {})(lr)
-    return ScheduleSpec(scheduler, cadence=cadence, **start, **_LENGTHS[scheduler](calls, {}))
+    start = {**_rates(scheduler, lr), **_STARTS.get(scheduler, {})}
+    return ScheduleSpec(scheduler, cadence=cadence, **{**start, **_lengths(scheduler, calls, start)})
 
 
 def _refitted(spec: ScheduleSpec, calls: int) -> ScheduleSpec:
@@ -134,7 +152,7 @@ def _refitted(spec: ScheduleSpec, calls: int) -> ScheduleSpec:
     if spec.scheduler == "OneCycleLR":
         given.pop("epochs", None)
         given.pop("steps_per_epoch", None)
-    lengths = _LENGTHS[spec.scheduler](calls, spec.arguments)
+    lengths = _lengths(spec.scheduler, calls, spec.arguments)
     return ScheduleSpec(spec.scheduler, cadence=spec.cadence, **{**given, **lengths})
 
 
@@ -169,8 +187,8 @@ def _warms_up(part: ScheduleSpec) -> bool:
 
 
 def _rises(linear: Mapping[str, Any]) -> bool:
-    """Whether a LinearLR with these arguments warms up; one yet to be begun falls."""
-    return bool(linear) and linear.get("start_factor", 1 / 3) < linear.get("end_factor", 1.0)
+    """Whether a LinearLR with these arguments warms up."""
+    return float(linear.get("start_factor", 1 / 3)) < float(linear.get("end_factor", 1.0))
 
 
 def _tenth(calls: int) -> int:

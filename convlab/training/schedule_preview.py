@@ -58,9 +58,9 @@ def preview(
     if spec is None:
         lrs = np.full(steps, train.lr)
         return ScheduleCurve("constant", lrs, None, "step", steps_per_epoch, tuple(notes))
-    metrics = None
+    metrics: list[float] | None = None
     if spec.scheduler == "ReduceLROnPlateau":
-        metrics = np.empty(0) if scores is None else scores.values
+        metrics = [] if scores is None else scores.values.tolist()
         known = (len(metrics) + 1) * (1 if spec.cadence == "step" else steps_per_epoch) - 1
         if known < steps:
             steps = max(1, known)
@@ -68,7 +68,6 @@ def preview(
             notes.append(
                 f"Drawn as far as the {len(metrics):,} scores of {source} reach; the lr after them is not known."
             )
-        metrics = metrics.tolist()
     curve = curve_of(spec, steps, train=train, metrics=metrics, steps_per_epoch=steps_per_epoch, go_on=go_on)
     return replace(curve, notes=(*curve.notes, *notes))
 

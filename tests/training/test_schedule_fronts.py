@@ -82,7 +82,7 @@ def test_it_begins_in_a_training_of_any_length(name: str, cadence: Any, per_epoc
         curve = curve_of(spec, calls, train=TRAIN, metrics=[1.0] * calls if name == "ReduceLROnPlateau" else None)
         assert len(curve) == calls
         assert np.isfinite(curve.lrs).all()
-        if calls > 2:
+        if calls > 2 and name != "ReduceLROnPlateau":
             assert curve.notes == ()
 
 
@@ -145,19 +145,19 @@ def test_defaults_are_those_of_torch() -> None:
 
 @given(st.integers(1, 60), st.integers(0, 60), st.booleans())
 @settings(deadline=None, max_examples=200)
-def test_a_one_cycle_that_is_accepted_can_be_stepped_to_its_end(total: int, at: int, three: bool) -> None:
+def test_a_one_cycle_is_refused_where_torch_would_divide_by_zero(total: int, at: int, three: bool) -> None:
+    arguments = {"total_steps": total, "pct_start": min(1.0, at / total), "three_phase": three}
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9)
     try:
-        spec = S("OneCycleLR", max_lr=0.1, total_steps=total, pct_start=min(1.0, at / total), three_phase=three)
-    except SpecError as error:
-        assert "pct_start must leave every phase" in str(error)
-        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9)
-        with pytest.raises(ZeroDivisionError):  # noqa: PT012  # torch raises in one of them
-            made = lr_scheduler.OneCycleLR(optimizer, 0.1, total, pct_start=min(1.0, at / total), three_phase=three)
-            for _ in range(total):
-                optimizer.step()
-                made.step()
-        return
-    assert len(curve_of(spec, total)) == total
+        made = lr_scheduler.OneCycleLR(optimizer, 0.1, **arguments)
+        for _ in range(total):
+            optimizer.step()
+            made.step()
+    except ZeroDivisionError:
+        with pytest.raises(SpecError, match="pct_start must leave every phase"):
+            S("OneCycleLR", max_lr=0.1, **arguments)
+    else:
+        assert len(curve_of(S("OneCycleLR", max_lr=0.1, **arguments), total)) == total
 
 
 def test_what_a_float_does_not_hold_ends_the_curve_with_a_sentence() -> None:
