@@ -102,7 +102,7 @@ class Number(widgets.HBox):
 
     def __init__(self, name: str, limits: Limits, text: str, value: Any, calls: int, changed: Changed) -> None:
         self._limits, self._changed, self._following = limits, changed, False
-        start = value if value is not None else limits.example
+        start = value if value is not None else min(limits.example, calls)  # only counts may be None
         self.slider = ChoiceSlider(name, choices(name, limits, calls), _number(limits, start))
         self.slider.readout, self.slider.tooltip, self.slider.style = False, text, _STYLE
         box = widgets.IntText if limits.whole else widgets.FloatText

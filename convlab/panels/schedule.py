@@ -105,8 +105,8 @@ class SchedulePreview(widgets.VBox):
         self.curve: ScheduleCurve | None = None
         self._kept: list[Line] = []
         self._make_controls()
-        self.curves = Curves(x_label="step", y_label="learning rate", height=240)
-        self.momentum = Curves(x_label="step", height=110)
+        self.curves = Curves(x_label="step", y_label="learning rate", height=240).add_class("convlab-schedule-lr")
+        self.momentum = Curves(x_label="step", height=130).add_class("convlab-schedule-momentum")
         self.scores = ScoreTrace(self._changed)
         self.code = widgets.HTML().add_class("convlab-code")
         self.summary = widgets.HTML().add_class("convlab-schedule-summary")
@@ -283,17 +283,21 @@ class SchedulePreview(widgets.VBox):
         if isinstance(error, Overtaken):
             return
         self.apply.disabled = self.keep.disabled = True
-        self._messages.error(f"{type(error).__name__}: {error}" if not isinstance(error, ValueError) else str(error))
+        self._messages.error(str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")
 
     def _draw(self, spec: ScheduleSpec | None, facts: Facts, curve: ScheduleCurve) -> None:
         self.curve = curve
-        self.apply.disabled = self.keep.disabled = False
+        self.keep.disabled = False
+        on_bench = facts.train.schedule == spec
+        self.apply.disabled = on_bench
+        self.apply.description, self.apply.icon = ("On the bench", "check") if on_bench else ("Apply", "")
         self._draw_lines()
         has_momentum = curve.momenta is not None
         self.momentum.layout.display = None if has_momentum else "none"
         if curve.momenta is not None:
-            self.momentum.y_label = "beta1" if facts.train.optimizer in ("adam", "adamw") else "momentum"
-            self.momentum.show([_line("", curve.step, curve.momenta, colour=2)])
+            name = "beta1" if facts.train.optimizer in ("adam", "adamw") else "momentum"
+            self.momentum.y_label = name
+            self.momentum.show([_line(name, curve.step, curve.momenta, colour=2)])
         self.summary.value = f"<span>{html.escape(_summary(curve, facts))}</span>"
         code = html.escape(schedule_code(spec, facts.train))
         self.code.value = f'<pre tabindex="0" aria-label="Code">{code}</pre>'
@@ -345,8 +349,8 @@ class SchedulePreview(widgets.VBox):
         spec = self.spec
         try:
             self._apply(spec)
-        except (SpecError, RuntimeError) as error:
-            self._messages.error(str(error))
+        except Exception as error:  # a callback's exception would go to the log, where nobody looks
+            self._messages.exception(error)
             return
         self._messages.note(
             f"The bench trains under {words(spec)} now." if spec else "The bench's lr stays constant now."

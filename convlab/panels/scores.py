@@ -37,7 +37,7 @@ class ScoreTrace(widgets.VBox):
             style={"button_width": "auto"},
         )
         self.hint = widgets.HTML()
-        self.curves = Curves(height=130, drawable=True)
+        self.curves = Curves(height=130, drawable=True).add_class("convlab-schedule-scores")
         self.curves.on_draw(self._on_draw)
         row = widgets.HBox([self.source, self.hint]).add_class("convlab-schedule-acts")
         super().__init__([row, self.curves])

@@ -1,4 +1,4 @@
-"""The schedule previewer without a browser: each scheduler, each control at its bounds, the overlay, the scores, Apply."""
+"""The schedule previewer without a browser: each scheduler, each control at its bounds, overlay, Apply."""
 
 import html
 import re
@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convlab.frontend.curves import Curves
-from convlab.limits import Limits, SpecError
+from convlab.limits import Limits
 from convlab.panels.arguments import Arguments, Number, Parts, Typed, choices, words
 from convlab.panels.lab import Lab
 from convlab.panels.schedule import POINTS, SchedulePreview
@@ -33,14 +32,17 @@ class Bench:
         self.per_epoch: int | None = 45
         self.history: History | None = None
         self.taken: list[ScheduleSpec | None] = []
-        self.shown: dict[Any, Any] = {}
         self.panel = SchedulePreview(
             train=lambda: self.train,
             steps_per_epoch=lambda: self.per_epoch,
             history=lambda: self.history,
-            apply=self.taken.append,
+            apply=self.take,
         )
         self.panel.settle()
+
+    def take(self, spec: ScheduleSpec | None) -> None:
+        self.taken.append(spec)
+        self.train = self.train.replace(schedule=spec)
 
     @property
     def steps(self) -> int:
@@ -71,20 +73,6 @@ def bench() -> Bench:
     return Bench()
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[Any, Any]:
-    """What each chart was last told to show."""
-    told: dict[Any, Any] = {}
-    show = Curves.show
-
-    def noted(self: Any, lines: Any, marks: Any = ()) -> None:
-        told[self] = (list(lines), list(marks))
-        show(self, lines, marks)
-
-    monkeypatch.setattr(Curves, "show", noted)
-    return told
-
-
 def expected(bench: Bench) -> np.ndarray:
     spec = bench.panel.spec
     calls = bench.steps if spec.cadence == "step" else bench.train.epochs
@@ -98,7 +86,7 @@ def expected(bench: Bench) -> np.ndarray:
 
 @pytest.mark.parametrize("cadence", ["step", "epoch"])
 @pytest.mark.parametrize("name", ALL)
-def test_each_scheduler_is_drawn_as_it_will_be(drawn: dict[Any, Any], name: str, cadence: str) -> None:
+def test_each_scheduler_is_drawn_as_it_will_be(name: str, cadence: str) -> None:
     bench = Bench()
     bench.choose(name, cadence)
     spec = bench.panel.spec
@@ -107,7 +95,7 @@ def test_each_scheduler_is_drawn_as_it_will_be(drawn: dict[Any, Any], name: str,
     assert bench.panel._editor.spec(spec.cadence) == spec, "the controls say the same"
     assert bench.text == ""
     assert bench.panel.curve.lrs.tolist() == expected(bench).tolist()
-    (line,), _ = drawn[bench.panel.curves]
+    (line,) = bench.panel.curves.lines
     assert (line.x.tolist(), line.y.tolist()) == (list(range(1, 451)), expected(bench).tolist())
     assert schedule_code(spec, bench.train) in html.unescape(bench.panel.code.value)
     assert set(bench.panel._editor.controls) == set(SCHEDULERS[name].arguments)
@@ -123,21 +111,22 @@ def test_it_opens_with_the_bench_s_schedule_or_a_cosine() -> None:
 
 
 def test_constant_is_no_scheduler(bench: Bench) -> None:
+    bench.panel.apply.click()
     bench.choose(None)
     assert bench.panel.spec is None
     assert bench.panel.curve.lrs.tolist() == [0.05] * 450
     assert bench.panel.cadence.disabled
     bench.panel.apply.click()
-    assert bench.taken == [None]
+    assert bench.taken[1:] == [None]
     bench.choose("StepLR")
     assert bench.panel.spec.arguments["step_size"] == 150
 
 
-def test_momentum_is_shown_where_it_is_cycled(drawn: dict[Any, Any], bench: Bench) -> None:
+def test_momentum_is_shown_where_it_is_cycled(bench: Bench) -> None:
     assert bench.panel.momentum.layout.display == "none"
     bench.choose("OneCycleLR")
     assert bench.panel.momentum.layout.display is None
-    (line,), _ = drawn[bench.panel.momentum]
+    (line,) = bench.panel.momentum.lines
     assert (line.y.min(), line.y.max()) == pytest.approx((0.85, 0.95))
     assert "momentum 0.95 to 0.85" in bench.panel.summary.value
     bench.move("cycle_momentum", False)
@@ -195,7 +184,7 @@ def test_whatever_a_hand_does_there_is_a_curve_or_a_sentence(data: st.DataObject
         else:
             control.control.value = value
     panel.settle()
-    if panel.apply.disabled:
+    if panel.keep.disabled:
         assert bench.text.endswith((".", "]", "'")), bench.text
         assert "Error:" not in bench.text
     else:
@@ -330,11 +319,11 @@ def test_unknown_steps_are_said(bench: Bench) -> None:
 # -- compound schedules -----------------------------------------------------------------------------------------------
 
 
-def test_warmup_and_cosine_and_their_parts(drawn: dict[Any, Any], bench: Bench) -> None:
+def test_warmup_and_cosine_and_their_parts(bench: Bench) -> None:
     bench.choose("SequentialLR")
     parts: Parts = bench.control("schedulers")
     assert [editor.scheduler for editor in parts.editors] == ["LinearLR", "CosineAnnealingLR"]
-    marks = drawn[bench.panel.curves][1]
+    marks = bench.panel.curves.marks
     assert [(mark.x, mark.text) for mark in marks] == [(46, "CosineAnnealingLR")]
     parts.editors[1].controls["eta_min"].box.value = 0.01
     bench.panel.settle()
@@ -377,34 +366,34 @@ def test_a_compound_inside_another_can_be_shown(bench: Bench) -> None:
 # -- the overlay ------------------------------------------------------------------------------------------------------
 
 
-def test_curves_are_kept_and_removed(drawn: dict[Any, Any], bench: Bench) -> None:
+def test_curves_are_kept_and_removed(bench: Bench) -> None:
     panel = bench.panel
     panel.keep.click()
     panel.keep.click()
     bench.choose("StepLR")
     panel.keep.click()
-    lines, _ = drawn[panel.curves]
+    lines = panel.curves.lines
     names = ["CosineAnnealingLR T_max=450", "CosineAnnealingLR T_max=450 (2)", "StepLR step_size=150, gamma=0.1"]
     assert [line.name for line in lines] == [*names, "StepLR step_size=150, gamma=0.1"]
     assert [line.style for line in lines] == ["faint"] * 3 + ["solid"]
     buttons = panel._kept_row.children
     assert [button.description for button in buttons] == names
     buttons[1].click()
-    assert [line.name for line in drawn[panel.curves][0]] == [names[0], names[2], names[2]]
+    assert [line.name for line in panel.curves.lines] == [names[0], names[2], names[2]]
     assert len(panel._kept_row.children) == 2
 
 
-def test_long_curves_are_sent_thinned(drawn: dict[Any, Any]) -> None:
+def test_long_curves_are_sent_thinned() -> None:
     bench = Bench(epochs=300)
     bench.choose("StepLR")
-    (line,), _ = drawn[bench.panel.curves]
+    (line,) = bench.panel.curves.lines
     assert len(bench.panel.curve) == 13_500
     assert len(line.x) <= POINTS
     assert {4500, 4501} <= set(line.x.tolist()), "a jump stays upright"
     bench.choose("StepLR")
     bench.move("step_size", 1)
     bench.move("gamma", 10.0)
-    (line,), _ = drawn[bench.panel.curves]
+    (line,) = bench.panel.curves.lines
     assert np.isfinite(line.y).all()
     assert "the lr is infinite" in bench.text
 
@@ -412,7 +401,7 @@ def test_long_curves_are_sent_thinned(drawn: dict[Any, Any]) -> None:
 # -- scores for ReduceLROnPlateau -------------------------------------------------------------------------------------
 
 
-def test_a_plateau_watches_a_drawing_or_the_run(drawn: dict[Any, Any], bench: Bench) -> None:
+def test_a_plateau_watches_a_drawing_or_the_run(bench: Bench) -> None:
     panel = bench.panel
     assert panel.scores.layout.display == "none"
     panel.scheduler.value = "ReduceLROnPlateau"
@@ -439,7 +428,7 @@ def test_a_plateau_watches_a_drawing_or_the_run(drawn: dict[Any, Any], bench: Be
     panel.settle()
     assert len(panel.curve) == 5 * 45 - 1
     assert "4 scores of the current run" in bench.text
-    (line,), _ = drawn[panel.scores.curves]
+    (line,) = panel.scores.curves.lines
     assert line.y.tolist() == [0.7] * 4
     bench.move("mode", "max")
     panel.scores.source.value = "hand"
@@ -462,15 +451,18 @@ def test_the_run_is_watched_first_where_it_has_something_to_say() -> None:
 
 def test_apply_hands_the_schedule_over_and_shows_a_refusal(bench: Bench) -> None:
     bench.panel.apply.click()
+    bench.panel.settle()
     assert bench.taken == [S("CosineAnnealingLR", T_max=450)]
-    assert "CosineAnnealingLR T_max=450" in bench.text
+    assert (bench.panel.apply.description, bench.panel.apply.disabled) == ("On the bench", True)
+    bench.move("T_max", 400)
+    assert (bench.panel.apply.description, bench.panel.apply.disabled) == ("Apply", False)
 
     def refuse(_: Any) -> None:
-        raise SpecError("not now; try later.")
+        TrainSpec(lr=-1)
 
     bench.panel._apply = refuse
     bench.panel.apply.click()
-    assert bench.text == "not now; try later."
+    assert bench.text.startswith("lr must be a number above 0")
 
 
 def test_it_stands_on_the_bench() -> None:
