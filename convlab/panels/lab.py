@@ -25,6 +25,7 @@ from convlab.plots.picture import drawing, table
 from convlab.spec import SpecError, TrainSpec
 from convlab.training.fit import report_failure
 from convlab.training.optimizers import warm_up
+from convlab.training.progress import steps_per_epoch
 from convlab.training.run import Point, Run
 from convlab.training.trainer import Criterion, NonFiniteError
 
@@ -192,6 +193,7 @@ class Lab(widgets.VBox):
     def _further_panels(self) -> dict[str, Callable[[], widgets.Widget]]:
         return {
             "Learning rate": self._lr_finder,
+            "Schedule": self._schedule,
             "Network": self._network,
             "Receptive field": self._receptive_field,
             "Convolution": _explorer,
@@ -208,6 +210,19 @@ class Lab(widgets.VBox):
             pause=self.pause,
             criterion=self.criterion,
         )
+
+    def _schedule(self) -> widgets.Widget:
+        from convlab.panels.schedule import SchedulePreview
+
+        panel = SchedulePreview(
+            train=lambda: self.spec,
+            steps_per_epoch=lambda: steps_per_epoch(self.data, self.spec),
+            history=lambda: self.current.history if self.current else None,
+            apply=lambda spec: self.set(schedule=spec),
+        )
+        self._settings.observe(lambda _: panel.refresh(), "spec")
+        self._tabs.observe(lambda _: panel.refresh(), "selected_index")  # a run may have got further
+        return panel
 
     def _network(self) -> widgets.Widget:
         from convlab.panels.network import Network
