@@ -346,15 +346,12 @@ class SchedulePreview(widgets.VBox):
 
     def _on_apply(self) -> None:
         # Not under the lock: the bench has locks of its own, and calls `refresh` under them.
-        spec = self.spec
         try:
-            self._apply(spec)
+            self._apply(self.spec)
         except Exception as error:  # a callback's exception would go to the log, where nobody looks
             self._messages.exception(error)
-            return
-        self._messages.note(
-            f"The bench trains under {words(spec)} now." if spec else "The bench's lr stays constant now."
-        )
+        else:
+            self.refresh()
 
 
 def _line(name: str, x: Any, y: Array, **looks: Any) -> Line:

@@ -113,8 +113,8 @@ def redrawn(trace: Array, xs: Array, ys: Array, span: tuple[float, float]) -> Ar
         return trace
     order = np.argsort(xs, kind="stable")
     moments = np.linspace(*span, len(trace))
-    under = (moments >= xs.min()) & (moments <= xs.max())
-    under[np.abs(moments - xs[order[0]]).argmin()] = True  # a click
+    reach = (span[1] - span[0]) / max(1, len(trace) - 1) / 2
+    under = (moments >= xs.min() - reach) & (moments <= xs.max() + reach)
     drawn = np.interp(moments, xs[order], ys[order])
     return np.where(under, drawn, trace)
 

@@ -52,6 +52,7 @@ def test_a_schedule_is_chosen_compared_and_applied(page, notebook):
     watched = panel.locator(".convlab-schedule-scores .convlab-curves-area")
     expect(watched).to_have_attribute("aria-label", re.compile("validation loss against epoch"))
     before = settled("scores.scores.values.tolist()")
+    watched.locator(".u-over").hover()
     area = watched.locator(".u-over").bounding_box()
     page.tab.mouse.move(area["x"] + 0.02 * area["width"], area["y"] + 0.1 * area["height"])
     page.tab.mouse.down()
