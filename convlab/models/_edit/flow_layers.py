@@ -125,7 +125,7 @@ def _convolution(flow: Flow, layer: Any, token: int, native: Native, x: Tensor, 
         else:
             refit(layer, in_channels=count)
     y = x.new_empty(_size_of(flow, layer, x, dim))
-    made = channels = flow.labels.outputs(token, layer.out_channels)
+    made = channels = flow.labels.outputs(token, layer.out_channels, layer.groups)
     if is_depthwise and taken is not None:
         each = layer.out_channels // count
         made = flow.labels.many(("depthwise", token, label, i) for label in taken.tolist() for i in range(each))

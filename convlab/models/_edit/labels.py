@@ -24,8 +24,9 @@ _COLUMNS: Final = 1 << (_PLACES - 1)  # places that are no coordinates lie from 
 class Labels:
     """A number for each key, the same in every run through the same model, so that two runs can be compared.
 
-    Keys are ``("out", layer, i)`` for a layer's channel, ``("input", name)``, ``("depthwise", layer, label, i)`` for
-    a channel that a depthwise layer makes of another, and ``("unknown", what)``.
+    Keys are ``("out", layer, i)`` for a layer's channel, ``("out", layer, (group, i))`` for one made in groups,
+    ``("input", name)``, ``("depthwise", layer, label, i)`` for a channel that a depthwise layer makes of another,
+    ``("reduced", n)`` for what is one for many channels, and ``("unknown", n)``.
     """
 
     def __init__(self) -> None:
@@ -44,8 +45,11 @@ class Labels:
         """The numbers of many keys."""
         return torch.tensor([self.one(key) for key in keys], dtype=torch.int64)
 
-    def outputs(self, layer: int, count: int) -> Tensor:
-        """The numbers of a layer's channels."""
+    def outputs(self, layer: int, count: int, groups: int = 1) -> Tensor:
+        """The numbers of a layer's channels; in groups, a channel is known by its place in its group."""
+        if groups > 1:
+            each = count // groups
+            return self.many(("out", layer, (i // each, i % each)) for i in range(count))
         known = self._outputs.get(layer)
         if known is None or len(known) < count:
             known = self._outputs[layer] = self.many(("out", layer, i) for i in range(count))

@@ -109,26 +109,17 @@ def partners(model: nn.Module, base: Flow, layer: nn.Module) -> list[tuple[nn.Mo
     Raises:
         Refusal: they are tied in part only, or one of them cannot be edited.
     """
-    count = getattr(layer, _out(layer), None)
-    if count is None or _is_depthwise(layer):
+    if not hasattr(layer, _out(layer)) or _is_depthwise(layer):
         return []
-    mine = [base.root(label) for label in base.labels.outputs(id(layer), count).tolist()]
-    roots = set(mine)
-    others: dict[int, dict[int, int]] = {}
-    for label in list(base.ties):
-        key = base.labels.keys[label]
-        if isinstance(key, tuple) and key[0] == "out" and key[1] != id(layer) and base.root(label) in roots:
-            others.setdefault(key[1], {})[key[2]] = base.root(label)
-    # The label that stands for all has no entry of its own.
-    for root in roots:
-        key = base.labels.keys[root]
-        if isinstance(key, tuple) and key[0] == "out" and key[1] != id(layer):
-            others.setdefault(key[1], {})[key[2]] = root
+    mine = base.roots_of(layer)
+    others = {token for root in mine for token in base.tied.get(root, ())} - {id(layer)}
+    if not others:
+        return []
     paths = {id(module): (module, path) for path, module in model.named_modules()}
     found = []
-    for token, channels in others.items():
+    for token in others:
         other, path = paths[token]
-        if [channels.get(i) for i in range(getattr(other, _out(other)))] != mine:
+        if base.roots_of(other) != mine:
             raise Refusal(f"some of its channels are added to some of {path}'s, and only some", never=True)
         if reason := why_not_plain(other):
             raise Refusal(f"its channels are added to those of {path}, which {reason}", never=True)
@@ -139,7 +130,7 @@ def partners(model: nn.Module, base: Flow, layer: nn.Module) -> list[tuple[nn.Mo
 
 def _check_pins(base: Flow, layer: nn.Module) -> None:
     """Refuse where a channel of the layer, or one that is tied to it, must stay."""
-    roots = {base.root(label) for label in base.labels.outputs(id(layer), getattr(layer, _out(layer))).tolist()}
+    roots = set(base.roots_of(layer))
     for label, reason in base.pins.items():
         if base.root(label) in roots:
             raise Refusal(f"what it makes {reason}", never=True)
