@@ -2,10 +2,10 @@
 
 ``python benchmarks/schedules.py [--steps 10000] [--rounds 5]``
 
-Beside it the barest loop that does the same, taking turns; and the panel that shows the curve: `move` from a control that
-moved to the points handed to the page, `held` the part of it that keeps the thread on which the move came, `choose` from
-a scheduler that was chosen, whose controls are made first. Times are of the processor, not of the clock on the wall:
-what else a busy machine does is not in them.
+Beside it the barest loop that does the same, taking turns; and the panel that shows the curve: `move` from a control
+that moved to the points handed to the page, `held` the part of it that keeps the thread on which the move came,
+`choose` from a scheduler that was chosen, whose controls are made first. Times are of the processor, not of the clock
+on the wall: what else a busy machine does is not in them.
 """
 
 import argparse

@@ -22,6 +22,7 @@ from convlab.panels.settings import Settings
 from convlab.panels.tabs import Tabs
 from convlab.panels.transport import Transport
 from convlab.plots.picture import drawing, table
+from convlab.schedule_spec import ScheduleSpec
 from convlab.spec import SpecError, TrainSpec
 from convlab.training.fit import report_failure
 from convlab.training.optimizers import warm_up
@@ -208,6 +209,7 @@ class Lab(widgets.VBox):
             spec=lambda: self.spec,
             apply=lambda lr: self.set(lr=lr),
             pause=self.pause,
+            then=lambda: self._tabs.show("Schedule"),
             criterion=self.criterion,
         )
 
@@ -218,11 +220,15 @@ class Lab(widgets.VBox):
             train=lambda: self.spec,
             steps_per_epoch=lambda: steps_per_epoch(self.data, self.spec),
             history=lambda: self.current.history if self.current else None,
-            apply=lambda spec: self.set(schedule=spec),
+            apply=self._take_schedule,
         )
         self._settings.observe(lambda _: panel.refresh(), "spec")
         self._tabs.observe(lambda _: panel.refresh(), "selected_index")  # a run may have got further
         return panel
+
+    def _take_schedule(self, schedule: ScheduleSpec | None) -> None:
+        self.set(schedule=schedule)
+        self._tabs.show("Training")
 
     def _network(self) -> widgets.Widget:
         from convlab.panels.network import Network
