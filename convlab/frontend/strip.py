@@ -91,8 +91,12 @@ class LayerStrip(anywidget.AnyWidget):
     def show(self, cards: Sequence[Card], controls: Sequence[Choices] = ()) -> None:
         """Draw these layers, and these controls of the selected one."""
         with self.hold_sync():
-            self.cards = json.dumps([asdict(card) for card in cards])
-            self.controls = json.dumps([asdict(control) for control in controls])
+            self.cards, self.controls = self.packed(cards), self.packed(controls)
+
+    @staticmethod
+    def packed(parts: Sequence[Card] | Sequence[Choices]) -> str:
+        """Cards, or controls, as the page reads them."""
+        return json.dumps([asdict(part) for part in parts])
 
     @property
     def shown(self) -> list[dict[str, Any]]:

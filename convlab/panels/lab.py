@@ -14,6 +14,7 @@ from convlab.data.resolve import Data, resolve
 from convlab.frontend.style import Style
 from convlab.models.borrow import restore, snapshot
 from convlab.models.gallery import lenet
+from convlab.models.live import Edit, LiveModel, bind
 from convlab.panels.curve import Curve
 from convlab.panels.kernel import is_attended, stop_on_interrupt, take_cell
 from convlab.panels.messages import Messages
@@ -28,7 +29,7 @@ from convlab.training.fit import report_failure
 from convlab.training.optimizers import warm_up
 from convlab.training.progress import steps_per_epoch
 from convlab.training.run import Point, Run
-from convlab.training.trainer import Criterion, NonFiniteError
+from convlab.training.trainer import Criterion, EditOrUndo, NonFiniteError
 
 DEFAULT_SPEC: Final = TrainSpec(epochs=50)
 """Some seconds of training on the small network: long enough to turn a knob."""
@@ -81,6 +82,8 @@ class Lab(widgets.VBox):
         self._messages = Messages()
         self._curve = Curve()
         self._warned: Run | None = None
+        self._live: LiveModel | None = None
+        self._looking: list[Any] = []
         self._wishes: list[tuple[str, object]] = []
         self._followed = 0
         self._showing = False
@@ -161,6 +164,8 @@ class Lab(widgets.VBox):
         """Put back the weights that the bench was opened with; earlier curves stay as faint lines."""
         with self._hand:
             self.stop()
+            while self._live is not None and self._live.can_undo:
+                self._live.undo()
             restore(self._opened_with)
             self._messages.clear()
             self._curve.clear()
@@ -177,6 +182,30 @@ class Lab(widgets.VBox):
             self._settings.change(**changes)
             if self._refusal is not None:
                 raise self._refusal
+
+    @property
+    def live(self) -> LiveModel:
+        """The model's settings, bound: what can be edited."""
+        if self._live is None:
+            self._live = bind(self.model, (1, *self.data.input_size))
+        return self._live
+
+    def edit(self, edit: EditOrUndo) -> None:
+        """Edit the network in place, in the run if one is on; ``"undo"`` and ``"redo"`` take back and make again.
+
+        Raises:
+            EditError, LookupError: it cannot be, and nothing has changed.
+        """
+        with self._hand:
+            run = self.current
+            if run is not None and not run.ended:
+                run.apply(edit)
+            elif isinstance(edit, Edit):
+                self.live.apply(edit)
+            else:
+                (self.live.undo if edit == "undo" else self.live.redo)()
+        for panel in self._looking:
+            panel.refresh()
 
     def close(self) -> None:
         """End the run and take the panel away."""
@@ -195,6 +224,7 @@ class Lab(widgets.VBox):
         return {
             "Learning rate": self._lr_finder,
             "Schedule": self._schedule,
+            "Architecture": self._architecture,
             "Network": self._network,
             "Receptive field": self._receptive_field,
             "Convolution": _explorer,
@@ -230,11 +260,17 @@ class Lab(widgets.VBox):
         self.set(schedule=schedule)
         self._tabs.show("Training")
 
+    def _architecture(self) -> widgets.Widget:
+        from convlab.panels.architecture import Architecture
+
+        return Architecture(self.live, self.edit)
+
     def _network(self) -> widgets.Widget:
         from convlab.panels.network import Network
 
         panel = Network(self.model, (1, *self.data.input_size))
         panel.observe(self._on_layer_clicked, "selected")
+        self._looking.append(panel)
         return panel
 
     def _receptive_field(self) -> widgets.Widget:
@@ -260,7 +296,8 @@ class Lab(widgets.VBox):
         number = len(self.runs) + 1
         if self.spec.schedule_mode != "scale":  # what was held or released in the run before
             self._show_spec(self.spec.replace(schedule_mode="scale"))
-        run = Run(self.model, self.data, self.spec, criterion=self.criterion, name=f"run {number}")
+        # An edit before the run can be undone in it.
+        run = Run(self.model, self.data, self.spec, criterion=self.criterion, name=f"run {number}", live=self._live)
         self._messages.clear()
         self._wishes, self._followed = [], 0
         run.watch(self._on_run)
