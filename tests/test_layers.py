@@ -95,6 +95,7 @@ def test_every_room_is_listed() -> None:
     assert found == {*ROOMS, "__init__", "_version"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("room", "file", "line", "caught"),
     [

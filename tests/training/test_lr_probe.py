@@ -117,6 +117,7 @@ def test_where_the_sweep_shows_no_basin_it_looks_far() -> None:
     assert basin(SWEEP, 7)[[0, -1]] == pytest.approx(WIDE)
 
 
+@pytest.mark.slow
 def test_it_finds_an_lr_at_which_digits_are_learned() -> None:
     spec = TrainSpec(optimizer="adam", epochs=2)
     found = probe_lr(made(lenet), "digits", spec).suggestion()

@@ -130,6 +130,7 @@ def test_without_validation_data():
     assert last.train_accuracy > 0
 
 
+@pytest.mark.slow
 def test_it_learns():
     run = fit(lenet(), "digits", TrainSpec(epochs=25))
     assert run.best.valid_accuracy > 0.93

@@ -216,10 +216,8 @@ while min(run.history.num_steps for run in runs) < 5:
 """
 
 
-SLOW = [pytest.param(ending, marks=pytest.mark.slow) for ending in ("raise SystemExit(0)", "runs[0].stop(wait=False)")]
-
-
-@pytest.mark.parametrize("ending", ["", "runs[0].pause()", *SLOW])
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["", "runs[0].pause()", "raise SystemExit(0)", "runs[0].stop(wait=False)"])
 def test_process_ends_while_a_run_is_on(ending):
     command = [sys.executable, "-c", SCRIPT.format(ending)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
