@@ -103,7 +103,7 @@ def redrawn(trace: Array, xs: Array, ys: Array, span: tuple[float, float]) -> Ar
 
     Args:
         trace: the scores so far, shape (moments,).
-        xs: where the hand was, in the units of `span`, shape (points,); it may have gone back and forth.
+        xs: where the hand was, in calls as `span`, shape (points,); it may have gone back and forth.
         ys: the scores that it drew, shape (points,).
         span: the x of the first and of the last moment.
     """
@@ -113,7 +113,7 @@ def redrawn(trace: Array, xs: Array, ys: Array, span: tuple[float, float]) -> Ar
         return trace
     order = np.argsort(xs, kind="stable")
     moments = np.linspace(*span, len(trace))
-    reach = (span[1] - span[0]) / max(1, len(trace) - 1) / 2
+    reach = max(0.5, (span[1] - span[0]) / max(1, len(trace) - 1) / 2)  # up to the nearest call
     under = (moments >= xs.min() - reach) & (moments <= xs.max() + reach)
     drawn = np.interp(moments, xs[order], ys[order])
     return np.where(under, drawn, trace)
