@@ -139,7 +139,9 @@ def corners(values: Array, most: int) -> npt.NDArray[np.int64]:
     bend = np.zeros(count)
     bend[1:-1] = np.abs(np.diff(values, 2))
     sharpest = np.argpartition(bend, -(most // 2))[-(most // 2) :]
-    stretches = np.array_split(np.arange(count), max(1, most // 4 - 1))
-    extremes = [at for part in stretches for at in (part[values[part].argmin()], part[values[part].argmax()])]
+    length = -(-count // max(1, most // 4 - 1))
+    stretches = np.pad(values, (0, -count % length), mode="edge").reshape(-1, length)
+    starts = np.arange(len(stretches)) * length
+    extremes = np.minimum([*(starts + stretches.argmin(1)), *(starts + stretches.argmax(1))], count - 1)
     chosen = np.unique([0, *sharpest[bend[sharpest] > 0], *extremes, count - 1])
     return chosen.astype(np.int64)
