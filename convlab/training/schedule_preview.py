@@ -103,7 +103,7 @@ def redrawn(trace: Array, xs: Array, ys: Array, span: tuple[float, float]) -> Ar
 
     Args:
         trace: the scores so far, shape (moments,).
-        xs: where the hand was, in the units of `span`, shape (points,); it may have gone back and forth.
+        xs: where the hand was, in calls as `span`, shape (points,); it may have gone back and forth.
         ys: the scores that it drew, shape (points,).
         span: the x of the first and of the last moment.
     """
@@ -113,7 +113,7 @@ def redrawn(trace: Array, xs: Array, ys: Array, span: tuple[float, float]) -> Ar
         return trace
     order = np.argsort(xs, kind="stable")
     moments = np.linspace(*span, len(trace))
-    reach = (span[1] - span[0]) / max(1, len(trace) - 1) / 2
+    reach = max(0.5, (span[1] - span[0]) / max(1, len(trace) - 1) / 2)  # up to the nearest call
     under = (moments >= xs.min() - reach) & (moments <= xs.max() + reach)
     drawn = np.interp(moments, xs[order], ys[order])
     return np.where(under, drawn, trace)
@@ -139,7 +139,9 @@ def corners(values: Array, most: int) -> npt.NDArray[np.int64]:
     bend = np.zeros(count)
     bend[1:-1] = np.abs(np.diff(values, 2))
     sharpest = np.argpartition(bend, -(most // 2))[-(most // 2) :]
-    stretches = np.array_split(np.arange(count), max(1, most // 4 - 1))
-    extremes = [at for part in stretches for at in (part[values[part].argmin()], part[values[part].argmax()])]
+    length = -(-count // max(1, most // 4 - 1))
+    stretches = np.pad(values, (0, -count % length), mode="edge").reshape(-1, length)
+    starts = np.arange(len(stretches)) * length
+    extremes = np.minimum([*(starts + stretches.argmin(1)), *(starts + stretches.argmax(1))], count - 1)
     chosen = np.unique([0, *sharpest[bend[sharpest] > 0], *extremes, count - 1])
     return chosen.astype(np.int64)

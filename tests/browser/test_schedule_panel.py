@@ -4,9 +4,15 @@ import re
 
 from bench_page import LOAD, open_bench
 from playwright.sync_api import expect
+from test_bench_looks import CONTRAST, CUT_OFF, NAMELESS
 
 LAB = "lab = convlab.Lab(spec=convlab.TrainSpec(epochs=10))\nlab"
 PANEL = "lab._tabs.children[2].children[0]"
+
+
+def check_look(panel):
+    for check in (NAMELESS, CUT_OFF, CONTRAST):
+        assert panel.evaluate(check) == []
 
 
 def test_a_schedule_is_chosen_compared_and_applied(page, notebook):
@@ -37,6 +43,7 @@ def test_a_schedule_is_chosen_compared_and_applied(page, notebook):
     assert settled("spec.arguments['pct_start']") > 0.3
     expect(panel.locator(".convlab-code")).to_contain_text("pct_start=")
     bench.screenshot("one-cycle")
+    check_look(panel)
 
     panel.get_by_role("button", name="each epoch").click()
     messages = panel.locator(".convlab-messages")
@@ -71,8 +78,12 @@ def test_a_schedule_is_chosen_compared_and_applied(page, notebook):
     page.set_theme("dark")
     page.tab.wait_for_timeout(300)
     bench.screenshot("narrow-dark")
+    check_look(panel)
     panel.get_by_role("button", name="Remove").nth(2).click()
     expect(panel.locator(".convlab-part")).to_have_count(2)
     panel.get_by_role("button", name="Apply").click()
+    expect(bench.button("Run")).to_be_visible()
+    bench.screenshot("applied")
+    bench.root.get_by_role("tab", name="Schedule").click()
     expect(panel.get_by_role("button", name="On the bench")).to_be_disabled()
     assert bench.eval(f"{PANEL}.spec == lab.spec.schedule")
