@@ -71,7 +71,7 @@ class GalleryNet:
         advice = [f"input_size={works}"]
         for name, value in (("padding", "same"), ("stride", 1)):
             # Only where every block may have it: a strided one has no padding="same".
-            if len(advice) == 1 and self._takes_everywhere(given, {name: value}):
+            if self._takes_everywhere(given, {name: value}):
                 advice.append(f"{name}={value!r}")
         reason = str(error).partition(";")[0]
         height, width = size[1:]
@@ -247,7 +247,7 @@ _NETS: Final = (
             head=Head(hidden=(256,), dropout=0.5),
             init="kaiming_normal",
         ),
-        "Simonyan & Zisserman 2014 (arXiv:1409.1556), with three of its five stages; weights as He et al. 2015 draw them.",
+        "Simonyan & Zisserman 2014 (arXiv:1409.1556), with three of its five stages; weights by He et al. 2015.",
         "Two 3x3 kernels see as far as one of 5x5, with fewer weights and one activation more; with init='default' it "
         "stands on a plateau for epochs.",
     ),

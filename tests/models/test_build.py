@@ -53,9 +53,9 @@ def test_whatever_is_asked_runs_as_traced_or_is_refused_in_a_sentence(values):
     assert re.fullmatch(r"[^\n]+; (try|use) [^\n]+\.", message), message
 
 
-@examples(25)
-@given(net_specs.unets())
-def test_a_unet_gives_each_pixel_its_classes(spec):
+@examples(40)
+@given(specs)
+def test_whatever_is_possible_runs_as_traced(spec):
     check_runs_as_traced(spec)
 
 
@@ -122,7 +122,7 @@ def run(source, seed):
 def test_source_makes_the_same_network_bit_for_bit_and_is_formatted(tmp_path):
     written = []
 
-    @examples(60)
+    @examples(40)
     @given(specs, st.integers(0, 2**40))
     def check(spec, seed):
         source = code(spec)
@@ -156,7 +156,7 @@ def test_a_spec_of_the_benchs_network_makes_it_bit_for_bit():
     assert same_weights(build(spec, 3), lenet(seed=3))
 
 
-@examples(20)
+@examples(12)
 @given(specs)
 def test_nothing_else_is_drawn(spec):
     before = torch.get_rng_state()
