@@ -285,7 +285,8 @@ class NetSpec(_Recipe):
         form: ``"chain"``: one block after the other. ``"unet"``: the blocks are the way down, the last of them the
             bottom; a mirror image leads up again, joined to its counterpart at each level (Ronneberger et al. 2015).
         init: how weights are drawn. ``"default"`` is torch's own, ``kaiming_uniform_`` with a=sqrt(5); the others are
-            the functions of `torch.nn.init`, with the gain of the activation that follows and biases of 0.
+            the functions of `torch.nn.init`, ``"kaiming_..."`` with the gain of the activation that follows
+            (``"xavier_uniform"`` is Keras' default), and biases of 0.
             Transposed convolutions keep torch's default.
 
     Raises:

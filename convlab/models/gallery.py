@@ -71,7 +71,7 @@ class GalleryNet:
         advice = [f"input_size={works}"]
         for name, value in (("padding", "same"), ("stride", 1)):
             # Only where every block may have it: a strided one has no padding="same".
-            if len(advice) == 1 and self._takes_everywhere(given, {name: value}):
+            if self._takes_everywhere(given, {name: value}):
                 advice.append(f"{name}={value!r}")
         reason = str(error).partition(";")[0]
         height, width = size[1:]
@@ -241,9 +241,15 @@ _NETS: Final = (
     GalleryNet(
         "vgg",
         "Small VGG",
-        NetSpec((3, 32, 32), blocks=Block.ladder(32, 64, 128, repeat=2), head=Head(hidden=(256,), dropout=0.5)),
-        "Simonyan & Zisserman 2014 (arXiv:1409.1556), with three of its five stages.",
-        "Two 3x3 kernels see as far as one of 5x5, with fewer weights and one activation more.",
+        NetSpec(
+            (3, 32, 32),
+            blocks=Block.ladder(32, 64, 128, repeat=2),
+            head=Head(hidden=(256,), dropout=0.5),
+            init="kaiming_normal",
+        ),
+        "Simonyan & Zisserman 2014 (arXiv:1409.1556), with three of its five stages; weights by He et al. 2015.",
+        "Two 3x3 kernels see as far as one of 5x5, with fewer weights and one activation more; with init='default' it "
+        "stands on a plateau for epochs.",
     ),
     GalleryNet(
         "resnet",
@@ -278,6 +284,7 @@ _NETS: Final = (
             (3, 32, 32),
             blocks=(Block(32), Block(64, kind="inception"), Block(128, kind="inception", repeat=2, pool="none")),
             head=Head("avg", dropout=0.4),
+            init="kaiming_normal",
         ),
         "Szegedy et al. 2014 (arXiv:1409.4842): the widths share a block as those of GoogLeNet's first.",
         "Side by side, kernels of three sizes look at the same place; 1x1 convolutions make the large ones cheap.",
@@ -304,13 +311,15 @@ _NETS: Final = (
         "U-Net",
         NetSpec(
             (1, 64, 64),
-            num_classes=2,
+            num_classes=1,
             form="unet",
             blocks=(Block(16, repeat=2), Block(32, repeat=2), Block(64, repeat=2, pool="none")),
             head=Head("pixels"),
+            init="kaiming_normal",
         ),
         "Ronneberger et al. 2015 (arXiv:1505.04597), with same padding in place of cropping.",
-        "A class for every pixel: the way down finds what it is, the joints across bring back where; y is (N, H, W).",
+        "The way down finds what is there, the joints across bring back where: y is a mask, float of (N, 1, H, W), and "
+        "head=Head('avg') makes it tell pictures apart.",
     ),
 )
 GALLERY: Final[Mapping[str, GalleryNet]] = {one.name: one for one in _NETS}

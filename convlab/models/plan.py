@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from math import gcd
 from typing import Any, Final, NamedTuple, Self
 
-from convlab.net_spec import Block, NetSpec, Padding, Size, conv_pads, conv_size, pooled, unit_size
+from convlab.net_spec import Block, NetSpec, Padding, Size, conv_pads, pooled, unit_size
 
 _ACTIVATIONS: Final = {
     "relu": "nn.ReLU",
@@ -165,13 +165,13 @@ class _Planner:
 
     def _residual(self, conv: _Conv) -> Layers:
         self.branchings += 1
-        name, before, channels = f"residual{self.branchings}", self.size, self.channels
+        name, channels = f"residual{self.branchings}", self.channels
         with self._inside(name), self._inside("body"):
             body = self._conv(conv)
             self.channels = conv.out_channels
-            self.size = conv_size(conv.padding, conv.kernel_size, conv.stride, before)
+            # Its padding does not depend on the size, as its stride is 1.
             body |= self._convolved(conv._replace(stride=1))
-        self.channels, self.size = channels, before
+        self.channels = channels
         with self._inside(name), self._inside("shortcut"):
             shortcut = self._shortcut(conv)
         return {name: _call("Add", body=_sequential(body), shortcut=shortcut)} | self._activated(conv)

@@ -16,19 +16,12 @@ from convlab.models._edit.edits import Edit
 from convlab.models._edit.errors import EditError
 from convlab.models._edit.kinds import why_not_plain
 from convlab.models._edit.plan import Base as Base
+from convlab.models.drawing import GAINS
 from convlab.models.trace import Record, Trace
 
 SCHEMES: Final = (
     *("default", "kaiming_uniform", "kaiming_normal", "xavier_uniform", "xavier_normal", "orthogonal", "zeros"),
 )
-
-_GAINS: Final[Mapping[str, float]] = {
-    "gelu": 1.5335304,
-    "silu": 1.6765325,
-    "elu": 1.2452172,
-}
-"""Those that `torch.nn.init.calculate_gain` does not have: 1 / sqrt(E[f(z)^2]) for z ~ N(0, 1), by which it is
-sqrt(2) for ReLU; after He et al., "Delving deep into rectifiers" (2015)."""
 
 _SPOKEN: Final = {
     "relu": "relu",
@@ -129,8 +122,8 @@ def _slope(module: nn.Module | None) -> float:
 
 
 def _gain(activation: str, slope: float) -> float:
-    if activation in _GAINS:
-        return _GAINS[activation]
+    if activation in GAINS:
+        return GAINS[activation]
     return float(init.calculate_gain(activation, slope if activation == "leaky_relu" else None))  # type: ignore[arg-type]
 
 
