@@ -26,6 +26,7 @@ from convlab.models._edit.plan import Repair as Repair
 from convlab.models._edit.structure import layer_at, partners
 from convlab.models._trace.inputs import read_inputs
 from convlab.models._trace.recorder import is_leaf
+from convlab.models._trace.recorder import kind_of as class_of
 from convlab.models.trace import Trace
 
 UNDO_BYTES: Final = 2**30
@@ -132,7 +133,7 @@ class LiveModel:
         weights = parameters_of(module)
         frozen = bool(weights) and not any(weight.requires_grad for weight in weights)
         family = kind.family if kind is not None else "other"
-        return Layer(path, type(module).__name__, family, settings_of(module), tied, frozen, fixed)
+        return Layer(path, class_of(module), family, settings_of(module), tied, frozen, fixed)
 
     def limits(self, path: str, name: str) -> Limit:
         """What a setting can be where the layer stands, all others staying as they are, and why it stops there.
@@ -208,6 +209,8 @@ class LiveModel:
             optimizer: one that trains the model; it follows.
             seed: decides the new weights; the number of edits so far if left out.
             settings: torch's own names and values.
+
+        What changes nothing is no edit: it stands in no journal, and there is nothing to undo.
 
         Raises:
             EditError: it cannot be, and nothing has changed.
@@ -348,6 +351,8 @@ class LiveModel:
 
     def _do(self, edit: Edit, optimizer: optim.Optimizer | None) -> EditPlan:
         planned = self.plan(edit)
+        if not planned.changes:
+            return planned
         state = capture(self.model, optimizer)
         before = list(self.model.parameters())
         try:

@@ -121,6 +121,7 @@ def plan(model: nn.Module, base: Base, edit: Edit) -> EditPlan:
     twin = Twin(model)
     targets = _change(twin, base, base.flow, edit)
     flow = _run(twin, base)
+    _check_calls(twin, flow)
     found = _traced(twin, base)
     notes = _check_outputs(base, base.flow, flow, targets)
     rebuilt = _rebuilt(model, twin, base.flow, flow)
@@ -190,8 +191,25 @@ def _run(twin: Twin, base: Base) -> Flow:
         )
 
 
+def _check_calls(twin: Twin, flow: Flow) -> None:
+    """Refuse where a layer that is called several times would be given other numbers of channels."""
+    for path, module in twin.model.named_modules():
+        counts = [len(use.taken) for use in flow.uses.get(twin.token(module), []) if use.taken is not None]
+        if len(set(counts)) > 1:
+            words = " and ".join(map(str, dict.fromkeys(counts)))
+            raise Refusal(f"{path} is called {len(counts)} times in a forward, and would be given {words} channels")
+
+
 def _traced(twin: Twin, base: Base) -> Trace:
-    found = trace_of(twin.model, base.inputs)
+    # In train mode one with a plain average asks for a value, which a model without values cannot tell.
+    norms = [m for m in twin.model.modules() if isinstance(m, nn.modules.batchnorm._NormBase) and m.training]
+    for norm in norms:
+        norm.training = False
+    try:
+        found = trace_of(twin.model, base.inputs)
+    finally:
+        for norm in norms:
+            norm.training = True
     if found.error is not None:
         raise Refusal(str(found.error).rstrip("."))
     return found

@@ -15,6 +15,7 @@ from convlab.models._edit.flow_layers import refit
 from convlab.models._edit.kinds import (
     ACTIVATIONS,
     KINDS,
+    Kind,
     arguments_of,
     kind_of,
     settings_of,
@@ -44,14 +45,24 @@ def layer_at(model: nn.Module, path: str, found: Trace | None = None) -> nn.Modu
     raise EditError(path, f"the model has no such layer{f'; did you mean {near[0]}' if near else ''}")
 
 
-def set_otherwise(twin: Twin, base: Flow, path: str, layer: nn.Module, asked: Mapping[str, Any], at: Trace) -> None:
-    """Change settings of the live `layer`'s twin, and the channels of its partners."""
+def known_kind(path: str, layer: nn.Module) -> Kind:
+    """The layer's class, if it is one that can be edited.
+
+    Raises:
+        EditError: it is not, or something else makes its weights.
+    """
+    if reason := why_not_plain(layer):
+        raise EditError(path, f"it {reason}")
     kind = kind_of(layer)
     if kind is None:
         raise EditError(path, f"a {type(layer).__name__} has no settings that are known")
+    return kind
+
+
+def set_otherwise(twin: Twin, base: Flow, path: str, layer: nn.Module, asked: Mapping[str, Any], at: Trace) -> None:
+    """Change settings of the live `layer`'s twin, and the channels of its partners."""
+    kind = known_kind(path, layer)
     settings = checked(path, layer, dict(asked))
-    if reason := why_not_plain(layer):
-        raise EditError(path, f"it {reason}")
     changed = twin.of(layer)
     if kind.choice in settings:
         replaced(twin, path, changed, _of_another_class(path, layer, settings, at))
@@ -71,7 +82,7 @@ def _refit(layer: nn.Module, settings: dict[str, Any]) -> None:
     if isinstance(layer, nn.modules.conv._ConvNd) and "padding" in settings and isinstance(settings["padding"], str):
         stride = settings.get("stride", layer.stride)
         if settings["padding"] == "same" and any(s != 1 for s in (stride if isinstance(stride, tuple) else (stride,))):
-            raise Refusal("padding='same' needs a stride of 1", only={"padding": 0}, never=True)
+            raise Refusal("padding='same' needs a stride of 1")
     if {"groups", "out_channels"} & set(settings):
         _check_groups(arguments_of(layer) | settings, by_groups="groups" in settings)
     try:
@@ -244,7 +255,7 @@ def _norm(path: str, word: str, layer: nn.Module, size: tuple[int, ...], given: 
 def _pool(path: str, word: str, layer: nn.Module, given: dict[str, Any]) -> nn.Module:
     was, new = ("Avg", "Max") if word == "max" else ("Max", "Avg")
     made: type[nn.Module] = getattr(nn, type(layer).__name__.replace(was, new))
-    values = arguments_of(layer)
+    values = settings_of(layer) | arguments_of(layer) | settings_of(layer)
     if values.pop("return_indices", False):
         raise EditError(path, "it returns indices, which average pooling does not have")
     dilation = values.pop("dilation", 1)

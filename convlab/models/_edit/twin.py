@@ -27,6 +27,10 @@ class Twin:
         memo: dict[int, Any] = {}
         for tensor in model.parameters():
             memo[id(tensor)] = tensor if is_lazy(tensor) else _weightless(tensor)
+        for module in model.modules():
+            for value in vars(module).values():
+                if isinstance(value, Tensor) and not value.is_leaf:  # a weight that pruning made; it cannot be copied
+                    memo[id(value)] = _weightless(value)
         self.live = model
         live = list(model.modules())
         self.model: nn.Module = copy.deepcopy(model, memo)

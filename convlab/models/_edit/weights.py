@@ -103,9 +103,9 @@ def carries(old: nn.Module, new: nn.Module, before: Sequence[Use], after: Sequen
     Raises:
         Refusal: the layer is called several times, and the calls do not agree.
     """
+    if not before or not after:
+        return _carries(old, new, Use(None, None), Use(None, None))
     found = [_carries(old, new, b, a) for b, a in zip(before, after, strict=False)]
-    if not found:
-        found = [_carries(old, new, Use(None, None), Use(None, None))]
     if len(before) != len(after) or not all(_agree(found[0], other) for other in found[1:]):
         raise Refusal(
             f"it is called {max(len(before), len(after))} times in a forward, on channels that no longer agree",
