@@ -52,7 +52,7 @@ CASES = [
     (nn.GroupNorm, (2, 4), {}, NORM | {"num_groups": (1, 4)}),
     (nn.LayerNorm, ((4, 8, 8),), {}, {"eps": (1e-3,), "elementwise_affine": (False,), "bias": (False,)}),
     (nn.Dropout, (), {}, {"p": (0.0, 0.9), "inplace": (True,)}),
-    (nn.Dropout2d, (), {}, {"p": (0.1,)}),
+    (nn.Dropout2d, (), {}, {"p": (0.1,), "inplace": (True,)}),
 ]
 CHANGES = [
     (kind, args, own, {name: v}) for kind, args, own, table in CASES for name, values in table.items() for v in values

@@ -20,7 +20,6 @@ from convlab.models._edit.structure import (
     inserted,
     layer_at,
     new_layer,
-    partners,
     place_of,
     removed,
     replaced,
@@ -134,10 +133,7 @@ def _change(twin: Twin, base: Base, flow: Flow, edit: Edit) -> set[int]:
     model, path, settings = twin.live, edit.path, edit.settings
     layer = layer_at(model, path, base.trace)
     if edit.action == "set":
-        set_otherwise(twin, flow, path, layer, settings, base.trace)
-        if {"out_channels", "out_features"} & set(settings):
-            return {id(layer), *(id(other) for other, _ in partners(model, flow, layer))}
-        return set()
+        return set_otherwise(twin, flow, path, layer, settings, base.trace)
     parent, name = place_of(model, path)
     twins = twin.of(parent)
     assert isinstance(twins, nn.Sequential)

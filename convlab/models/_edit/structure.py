@@ -21,6 +21,7 @@ from convlab.models._edit.kinds import (
     settings_of,
     why_not_plain,
 )
+from convlab.models._edit.labels import channels_in
 from convlab.models._edit.twin import Twin
 from convlab.models.trace import Trace
 
@@ -59,23 +60,27 @@ def known_kind(path: str, layer: nn.Module) -> Kind:
     return kind
 
 
-def set_otherwise(twin: Twin, base: Flow, path: str, layer: nn.Module, asked: Mapping[str, Any], at: Trace) -> None:
-    """Change settings of the live `layer`'s twin, and the channels of its partners."""
+def set_otherwise(twin: Twin, base: Flow, path: str, layer: nn.Module, asked: Mapping[str, Any], at: Trace) -> set[int]:
+    """Change settings of the live `layer`'s twin, and the channels of its partners; returns those given others."""
     kind = known_kind(path, layer)
     settings = checked(path, layer, dict(asked))
     changed = twin.of(layer)
     if kind.choice in settings:
         replaced(twin, path, changed, _of_another_class(path, layer, settings, at))
-        return
+        return set()
+    targets = set()
     count = settings.get("out_channels", settings.get("out_features"))
-    if count is not None and not _is_depthwise(layer):
+    if count is not None:
         _check_pins(base, layer)
+        targets.add(id(layer))
         for other, other_path in partners(twin.live, base, layer):
             if isinstance(other, nn.modules.conv._ConvNd):
                 _check_groups(arguments_of(other) | {"out_channels": count}, by_groups=False, path=other_path)
             refit(twin.of(other), **{_out(other): count})
+            targets.add(id(other))
     if settings:
         _refit(changed, settings)
+    return targets
 
 
 def _refit(layer: nn.Module, settings: dict[str, Any]) -> None:
@@ -142,6 +147,9 @@ def partners(model: nn.Module, base: Flow, layer: nn.Module) -> list[tuple[nn.Mo
 def _check_pins(base: Flow, layer: nn.Module) -> None:
     """Refuse where a channel of the layer, or one that is tied to it, must stay."""
     roots = set(base.roots_of(layer))
+    if _is_depthwise(layer):
+        taken = (use.taken for use in base.uses.get(id(layer), ()) if use.taken is not None)
+        roots = {base.root(label) for keys in taken for label in channels_in(keys).tolist()}
     for label, reason in base.pins.items():
         if base.root(label) in roots:
             raise Refusal(f"what it makes {reason}", never=True)
