@@ -17,6 +17,7 @@ from convlab.models._edit.kinds import (
     KINDS,
     Kind,
     arguments_of,
+    dims_of_class,
     kind_of,
     settings_of,
     why_not_plain,
@@ -302,6 +303,9 @@ def new_layer(path: str, settings: Mapping[str, Any], size: tuple[int, ...], lik
     made = next((kind for kind in KINDS if kind.__name__ == settings.get("layer")), None)
     if made is None:
         raise EditError(path, f"there is no layer {settings.get('layer')!r} to put in")
+    if (dims := dims_of_class(made)) and len(size) not in _ndims(made, dims):
+        taken = " or ".join(map(str, _ndims(made, dims)))
+        raise EditError(path, f"a {made.__name__} takes {taken} dimensions, and what stands there is {size}")
     values = given
     if len(size) > 1:
         usual = {
@@ -314,6 +318,11 @@ def new_layer(path: str, settings: Mapping[str, Any], size: tuple[int, ...], lik
         }
         values = _taken(made, usual) | given
     return _made(path, made, values, given, like)
+
+
+def _ndims(made: type[nn.Module], dims: int) -> tuple[int, ...]:
+    """Numbers of dimensions, batch included, that a class takes."""
+    return (2, 3) if made is nn.BatchNorm1d else (dims + 2,)
 
 
 def place_of(model: nn.Module, path: str) -> tuple[nn.Sequential, str]:
