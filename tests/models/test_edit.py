@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from edit_nets import NETS, SIZE, UNet, bits, made, same
 from torch import nn
 
@@ -296,3 +297,61 @@ def test_a_map_to_map_network_may_change_the_size_of_its_map():
     model = Maps()
     plan = bind(model, SIZE).edit("head", kernel_size=3)
     assert plan.notes == ("the model returns (2, 10, 6, 6) now, it was (2, 10, 8, 8)",)
+
+
+def test_a_layer_that_loses_most_of_its_weights_is_told_of():
+    model = lenet()
+    live = bind(model, SIZE)
+    assert live.plan(Edit("conv2", {"kernel_size": 1, "padding": 0})).notes == ("conv2 keeps 512 of its 4608 weights",)
+    assert live.plan(Edit("conv2", {"kernel_size": 5, "padding": 2})).notes == ()
+    notes = live.plan(Edit("conv1", {"out_channels": 4})).notes
+    assert notes == ("conv1 keeps 36 of its 144 weights", "conv2 keeps 1152 of its 4608 weights")
+
+
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+@pytest.mark.parametrize("change", [{"out_channels": 4}, {"groups": 2}, {"groups": 4}, {"kernel_size": 2}])
+def test_as_many_weights_are_told_of_as_are_kept(kind, change):
+    net = nn.Sequential(nn.Conv2d(1, 4, 1), kind(4, 12, 3), nn.Conv2d(12, 2, 1))
+    plan = bind(net, SIZE).edit("1", **change)
+    size = (12, 4, 3, 3) if kind is nn.Conv2d else (4, 12, 3, 3)
+    kept = next(one.carries["weight"] for one in plan.rebuilt if one.live is net[1]).kept(size, net[1].weight.shape)
+    assert kept == net[1].weight.count_nonzero()
+
+
+def test_activations_that_are_functions_hand_channels_on():
+    class Mobile(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.act, self.fc = nn.Conv2d(1, 4, 3), nn.Hardswish(), nn.Linear(4, 10)
+
+        def forward(self, x):
+            x = F.hardtanh(F.leaky_relu_(self.act(self.conv(x))))
+            return self.fc(F.dropout2d(F.normalize(x), training=self.training).mean((2, 3)))
+
+    model = Mobile()
+    bind(model, SIZE).edit("conv", out_channels=6)
+    assert model(X).shape == (3, 10)
+
+
+def test_undo_and_redo_can_stand_in_a_journal_too():
+    model = lenet()
+    live = bind(model, SIZE)
+    for edit in [Edit("conv1", {"out_channels": 8}), Edit("", action="undo"), Edit("", action="redo")]:
+        live.apply(Edit.from_json(edit.to_json()))
+    assert model.conv1.out_channels == 8
+    assert str(Edit("", action="undo")) == "undo"
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ('["conv1"]', "must be an object"),
+        ('{"path": "a", "code": "x"}', "must be an object"),
+        ('{"path": "a", "action": "exec"}', "action must be one of"),
+        ('{"path": 3}', "path must be a layer's name"),
+        ('{"path": "a", "seed": -1}', "seed must be a whole number"),
+    ],
+)
+def test_a_journal_that_is_none_is_refused(text, match):
+    with pytest.raises(ValueError, match=match):
+        Edit.from_json(text)

@@ -170,6 +170,8 @@ class Flow:
             return f"the model's input {key[1]}".rstrip()
         if isinstance(key, tuple) and key[0] == "unknown":
             return f"what comes out of {self.sources[label]}, through which channels cannot be followed,"
+        if isinstance(key, tuple) and key[0] == "depthwise":
+            return "a channel that a depthwise layer makes"
         return "another channel" if label else "a tensor of fixed size"
 
     # -- reading -------------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def call_layer(flow: Flow, layer: nn.Module, token: int, native: Callable[..., A
     finally:
         flow.running = False
     path = flow.path or type(layer).__name__
-    flow.lose(tensors_in(output), tensors_in((args, kwargs)), f"{path}, a {class_of(layer)}")
+    flow.lose(tensors_in(output), tensors_in((args, kwargs)), f"{path} ({class_of(layer)})")
     return output
 
 

@@ -16,7 +16,7 @@ from convlab.models._edit.kinds import settings_of
 from convlab.models._edit.plan import Base, plan
 from convlab.models._edit.structure import known_kind, layer_at
 
-SCANNED: Final = 12
+SCANNED: Final = 6
 """So many neighbouring values are tried one by one; a longer range is halved until its end is found."""
 FARTHEST: Final = 4096
 """No slider needs a kernel, stride or padding beyond."""

@@ -11,7 +11,7 @@ from torch import nn
 
 from convlab.models._edit.edits import Edit
 from convlab.models._edit.errors import EditError, Refusal
-from convlab.models._edit.flow import Flow
+from convlab.models._edit.flow import Flow, parameters_of
 from convlab.models._edit.flow_rules import AsksForValues
 from convlab.models._edit.kinds import arguments_of, choice_of, kind_of, settings_of
 from convlab.models._edit.labels import Labels, channels_in
@@ -76,7 +76,7 @@ class EditPlan:
     ``changes``
         Each setting that would change, the asked ones first, then those that follow.
     ``notes``
-        What else a person should know, such as an output of another size.
+        What else a person should know: an output of another size, a layer that loses most of its weights.
     """
 
     edit: Edit
@@ -124,6 +124,7 @@ def plan(model: nn.Module, base: Base, edit: Edit) -> EditPlan:
     found = _traced(twin, base)
     notes = _check_outputs(base, base.flow, flow, targets)
     rebuilt = _rebuilt(model, twin, base.flow, flow)
+    notes += _losses(model, rebuilt)
     changes = _changes(model, twin, edit.path)
     return EditPlan(edit, found, changes, notes, twin, rebuilt)
 
@@ -257,6 +258,8 @@ def _rebuilt(model: nn.Module, twin: Twin, before: Flow, after: Flow) -> list[Re
             _check_places(paths[id(live)], live, before, after)
             continue
         path = paths[id(live)]
+        if parameters_of(live) and not before.uses.get(id(live)):
+            raise Refusal(f"the forward does not call {path}, so that nothing tells who reads its weights", never=True)
         if id(live) in shared and _shapes(live) != _shapes(module):
             raise Refusal(
                 f"{path} shares its weights with {shared[id(live)]}, whose shape would change too", never=True
@@ -267,6 +270,21 @@ def _rebuilt(model: nn.Module, twin: Twin, before: Flow, after: Flow) -> list[Re
             raise Refusal(f"{path} cannot follow, as {refusal.reason}", never=True) from None
         found.append(Rebuilt(live, module, how, is_new=id(module) in twin.instead_of))
     return found
+
+
+def _losses(model: nn.Module, rebuilt: list[Rebuilt]) -> tuple[str, ...]:
+    """Say it where most of a layer's weights have no place any more: what it has learned is gone."""
+    paths = {id(module): path for path, module in model.named_modules()}
+    notes = []
+    for one in rebuilt:
+        old, new = one.live._parameters.get("weight"), one.twin._parameters.get("weight")
+        if old is None or new is None:
+            continue
+        carry = one.carries.get("weight")
+        kept = carry.kept(old.shape, new.shape) if carry is not None else 0
+        if 2 * kept < old.numel():
+            notes.append(f"{paths[id(one.live)]} keeps {kept} of its {old.numel()} weights")
+    return tuple(notes)
 
 
 def _check_places(path: str, live: nn.Module, before: Flow, after: Flow) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from convlab.models._edit.flow import Flow, Following, begin, end
 from convlab.models._edit.flow_layers import call_layer
@@ -27,6 +28,7 @@ class Twin:
         memo: dict[int, Any] = {}
         for tensor in model.parameters():
             memo[id(tensor)] = tensor_without_storage(tensor)
+        memo |= {id(buffer): tensor_without_storage(buffer) for buffer in model.buffers() if is_lazy(buffer)}
         for module in model.modules():
             for value in vars(module).values():
                 if isinstance(value, Tensor) and not value.is_leaf:  # a weight that pruning made; it cannot be copied
