@@ -69,6 +69,41 @@ def test_the_columns_of_a_concatenation_stay_with_their_channels():
     assert torch.equal(model.norm.running_mean[5:], made("inception").norm.running_mean[3:])
 
 
+def test_channels_that_are_joined_with_themselves_are_told_apart():
+    class Doubled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Conv2d(1, 3, 3), nn.Conv2d(6, 2, 1)
+
+        def forward(self, x):
+            x = self.a(x)
+            return self.b(torch.cat([x, x.relu()], 1))
+
+    model = Doubled()
+    kept, y = model.b.weight.detach().clone(), model(X)
+    bind(model, SIZE).edit("a", out_channels=5)
+    assert torch.equal(model.b.weight[:, [0, 1, 2, 5, 6, 7]], kept)
+    torch.testing.assert_close(model(X), y)
+
+
+def test_a_depthwise_layer_around_which_its_input_goes():
+    class Around(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.dw = nn.Conv2d(1, 4, 1), nn.Conv2d(4, 4, 3, padding=1, groups=4)
+            self.fc = nn.Conv2d(4, 2, 1)
+
+        def forward(self, x):
+            x = self.stem(x)
+            return self.fc(x + self.dw(x))
+
+    model = Around()
+    live, y = bind(model, SIZE), model(X)
+    live.edit("stem", out_channels=7)
+    assert model.dw.groups == 7
+    torch.testing.assert_close(model(X), y)
+
+
 def test_a_flattened_map_that_grows_keeps_its_middle():
     model = lenet()
     kept = model.fc1.weight.detach().clone().view(64, 32, 2, 2)
@@ -214,6 +249,19 @@ def test_undo_brings_back_modules_parameters_and_weights_and_redo_what_was_train
     with pytest.raises(LookupError, match="nothing to redo"):
         live.redo()
     assert [e.path for e in live.journal] == ["stem.0", "pool", "fc"]
+
+
+def test_a_layer_that_comes_back_is_in_the_models_mode():
+    model = made("resnet").train()
+    model.stage2.eval()
+    live = bind(model, SIZE)
+    live.edit("stage1.0.bn1", norm="group")
+    model.eval()
+    live.undo()
+    assert not any(m.training for m in model.modules())
+    model.train()
+    live.redo()
+    assert all(m.training for m in model.modules())
 
 
 def test_a_preview_changes_nothing_and_is_what_the_edit_gives():

@@ -116,6 +116,7 @@ REFUSED = [
     (Parts, "normed", {"out_channels": 6}, "a weight that a parametrization makes", {}),
     (Parts, "query", {"out_features": 8}, "through which channels cannot be followed", {"out_features": 6}),
     (Parts, "fc", {"out_features": 8}, "tied shares its weights with back", {"out_features": 10}),
+    (Parts, "unused", {"out_channels": 6}, "the forward does not call unused", {"out_channels": 3}),
     (Parts, "held", {"activation": "GELU"}, "the model also holds it in list", {}),
     (
         Twice,

@@ -119,7 +119,12 @@ def test_a_frozen_layer_stands_still_whatever_the_optimizer_keeps_for_it():
         optimizer.step()
 
     step()
+    grad = model.stem[0].weight.grad
     live.freeze("stem")
+    live.undo()
+    assert model.stem[0].weight.grad is grad
+    live.redo()
+    assert model.stem[0].weight.grad is None
     assert not model.stem[1].training
     assert model.stage1[0].bn1.training
     assert live.layers["stem.0"].is_frozen
