@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -26,6 +27,7 @@ from convlab.models._edit.plan import Repair as Repair
 from convlab.models._edit.structure import layer_at, partners
 from convlab.models._trace.inputs import read_inputs
 from convlab.models._trace.recorder import is_leaf
+from convlab.models._trace.recorder import kind_of as class_of
 from convlab.models.trace import Trace
 
 UNDO_BYTES: Final = 2**30
@@ -95,6 +97,7 @@ class LiveModel:
     def __init__(self, model: nn.Module, input_size: Any, input_data: Any) -> None:
         self.model = model
         self._inputs = read_inputs(model, input_size, input_data)
+        self._lock = threading.RLock()  # a panel previews while a run's thread edits
         self._base: tuple[object, Base] | None = None
         self._undo: list[tuple[Edit, State]] = []
         self._redo: list[tuple[Edit, State]] = []
@@ -132,7 +135,7 @@ class LiveModel:
         weights = parameters_of(module)
         frozen = bool(weights) and not any(weight.requires_grad for weight in weights)
         family = kind.family if kind is not None else "other"
-        return Layer(path, type(module).__name__, family, settings_of(module), tied, frozen, fixed)
+        return Layer(path, class_of(module), family, settings_of(module), tied, frozen, fixed)
 
     def limits(self, path: str, name: str) -> Limit:
         """What a setting can be where the layer stands, all others staying as they are, and why it stops there.
@@ -145,7 +148,8 @@ class LiveModel:
             >>> live.limits("1", "kernel_size").high
             6
         """
-        return limit_of(self.model, self._now(), path, name)
+        with self._lock:
+            return limit_of(self.model, self._now(), path, name)
 
     def init_facts(self, path: str) -> InitFacts:
         """Fan, gain and standard deviation of a layer's weight, now and as each scheme would draw it.
@@ -178,11 +182,12 @@ class LiveModel:
         Raises:
             EditError: it cannot be; `nearest` holds settings that work.
         """
-        base = self._now()
-        try:
-            return plan(self.model, base, edit)
-        except Refusal as refusal:
-            raise nearest(self.model, base, edit, refusal) from None
+        with self._lock:
+            base = self._now()
+            try:
+                return plan(self.model, base, edit)
+            except Refusal as refusal:
+                raise nearest(self.model, base, edit, refusal) from None
 
     def preview(self, path: str, **settings: Any) -> Trace:
         """The trace that the model would have with a layer set otherwise. Nothing changes.
@@ -208,6 +213,8 @@ class LiveModel:
             optimizer: one that trains the model; it follows.
             seed: decides the new weights; the number of edits so far if left out.
             settings: torch's own names and values.
+
+        What changes nothing is no edit: it stands in no journal, and there is nothing to undo.
 
         Raises:
             EditError: it cannot be, and nothing has changed.
@@ -304,13 +311,20 @@ class LiveModel:
     def apply(self, edit: Edit | EditPlan, optimizer: optim.Optimizer | None = None) -> EditPlan | None:
         """Make an edit, from a journal or as it was planned; it is planned anew, as the model may have changed since.
 
+        An edit whose action is ``"undo"`` or ``"redo"`` does that, so that a run's journal can tell of them too.
+
         Raises:
             EditError: it cannot be, and nothing has changed.
         """
         made = edit.edit if isinstance(edit, EditPlan) else edit
-        if made.action not in ("freeze", "thaw", "redraw"):
+        if made.action == "undo":
+            self.undo(optimizer)
+        elif made.action == "redo":
+            self.redo(optimizer)
+        elif made.action in ("freeze", "thaw", "redraw"):
+            self._do_to_weights(made, optimizer)
+        else:
             return self._do(made, optimizer)
-        self._do_to_weights(made, optimizer)
         return None
 
     def undo(self, optimizer: optim.Optimizer | None = None) -> None:
@@ -341,44 +355,49 @@ class LiveModel:
 
     def _now(self) -> Base:
         """The model as it is, looked at again whenever its structure has changed, by an edit or by somebody else."""
-        signature = _signature(self.model)
-        if self._base is None or self._base[0] != signature:
-            self._base = signature, base_of(self.model, self._inputs, trace_of(self.model, self._inputs))
-        return self._base[1]
+        with self._lock:
+            signature = _signature(self.model)
+            if self._base is None or self._base[0] != signature:
+                self._base = signature, base_of(self.model, self._inputs, trace_of(self.model, self._inputs))
+            return self._base[1]
 
     def _do(self, edit: Edit, optimizer: optim.Optimizer | None) -> EditPlan:
-        planned = self.plan(edit)
-        state = capture(self.model, optimizer)
-        before = list(self.model.parameters())
-        try:
-            moved = commit(self.model, planned)
-            if optimizer is not None:
-                follow(optimizer, before, self.model, moved)
-        except BaseException:
-            put_back(self.model, state)
-            raise
-        self._done(edit, state)
-        return planned
+        with self._lock:
+            planned = self.plan(edit)
+            if not planned.changes:
+                return planned
+            state = capture(self.model, optimizer)
+            before = list(self.model.parameters())
+            try:
+                moved = commit(self.model, planned)
+                if optimizer is not None:
+                    follow(optimizer, before, self.model, moved)
+            except BaseException:
+                put_back(self.model, state)
+                raise
+            self._done(edit, state)
+            return planned
 
     def _do_to_weights(self, edit: Edit, optimizer: optim.Optimizer | None) -> None:
-        layer = layer_at(self.model, edit.path, self.trace)
-        weights = list(layer.parameters())
-        if not weights:
-            raise EditError(edit.path, f"a {type(layer).__name__} has no weights")
-        if edit.action == "redraw":
-            check_scheme(edit.path, layer, str(edit.settings.get("scheme", "default")))
-        state = capture(self.model, optimizer)
-        try:
+        with self._lock:
+            layer = layer_at(self.model, edit.path, self.trace)
+            weights = list(layer.parameters())
+            if not weights:
+                raise EditError(edit.path, f"a {type(layer).__name__} has no weights")
             if edit.action == "redraw":
-                drawn = redrawn(edit.path, layer, self.trace, edit)
-                if optimizer is not None:
-                    forget(optimizer, drawn)
-            else:
-                _set_frozen(self.model, layer, frozen=edit.action == "freeze")
-        except BaseException:
-            put_back(self.model, state)
-            raise
-        self._done(edit, state)
+                check_scheme(edit.path, layer, str(edit.settings.get("scheme", "default")))
+            state = capture(self.model, optimizer)
+            try:
+                if edit.action == "redraw":
+                    drawn = redrawn(edit.path, layer, self.trace, edit)
+                    if optimizer is not None:
+                        forget(optimizer, drawn)
+                else:
+                    _set_frozen(self.model, layer, frozen=edit.action == "freeze")
+            except BaseException:
+                put_back(self.model, state)
+                raise
+            self._done(edit, state)
 
     def _done(self, edit: Edit, state: State) -> None:
         self._journal.append(edit)
@@ -394,16 +413,17 @@ class LiveModel:
         optimizer: optim.Optimizer | None,
         word: str,
     ) -> Edit:
-        if not take:
-            raise LookupError(f"there is nothing to {word}.")
-        edit, state = take.pop()
-        kept = state.optimizer[0] if state.optimizer is not None else None
-        give.append((edit, capture(self.model, kept if kept is not None else optimizer)))
-        before = list(self.model.parameters())
-        put_back(self.model, state)
-        if optimizer is not None and optimizer is not kept:
-            follow(optimizer, before, self.model, [])
-        return edit
+        with self._lock:
+            if not take:
+                raise LookupError(f"there is nothing to {word}.")
+            edit, state = take.pop()
+            kept = state.optimizer[0] if state.optimizer is not None else None
+            give.append((edit, capture(self.model, kept if kept is not None else optimizer)))
+            before = list(self.model.parameters())
+            put_back(self.model, state)
+            if optimizer is not None and optimizer is not kept:
+                follow(optimizer, before, self.model, [])
+            return edit
 
     def __repr__(self) -> str:
         edits = f", {len(self._journal)} edits" if self._journal else ""

@@ -5,6 +5,7 @@ from collections import OrderedDict
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from convlab.models.gallery import lenet
 
@@ -163,8 +164,8 @@ def made(name):
 
 def bits(model):
     """Every bit of a model, with the identity of its modules and tensors."""
-    tensors = [(n, id(t), t.detach().clone(), t.requires_grad) for n, t in model.named_parameters()]
-    tensors += [(n, id(t), t.detach().clone(), t.requires_grad) for n, t in model.named_buffers()]
+    named = [*model.named_parameters(), *model.named_buffers()]
+    tensors = [(n, id(t), torch.empty(0) if is_lazy(t) else t.detach().clone(), t.requires_grad) for n, t in named]
     return tensors, [(path, id(m), repr(m), m.training) for path, m in model.named_modules()]
 
 

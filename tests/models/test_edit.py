@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from edit_nets import NETS, SIZE, UNet, bits, made, same
 from torch import nn
 
@@ -66,6 +67,41 @@ def test_the_columns_of_a_concatenation_stay_with_their_channels():
     assert torch.equal(now[:, 9:], kept[:, 7:])
     assert not now[:, 7:9].any()
     assert torch.equal(model.norm.running_mean[5:], made("inception").norm.running_mean[3:])
+
+
+def test_channels_that_are_joined_with_themselves_are_told_apart():
+    class Doubled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Conv2d(1, 3, 3), nn.Conv2d(6, 2, 1)
+
+        def forward(self, x):
+            x = self.a(x)
+            return self.b(torch.cat([x, x.relu()], 1))
+
+    model = Doubled()
+    kept, y = model.b.weight.detach().clone(), model(X)
+    bind(model, SIZE).edit("a", out_channels=5)
+    assert torch.equal(model.b.weight[:, [0, 1, 2, 5, 6, 7]], kept)
+    torch.testing.assert_close(model(X), y)
+
+
+def test_a_depthwise_layer_around_which_its_input_goes():
+    class Around(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.dw = nn.Conv2d(1, 4, 1), nn.Conv2d(4, 4, 3, padding=1, groups=4)
+            self.fc = nn.Conv2d(4, 2, 1)
+
+        def forward(self, x):
+            x = self.stem(x)
+            return self.fc(x + self.dw(x))
+
+    model = Around()
+    live, y = bind(model, SIZE), model(X)
+    live.edit("stem", out_channels=7)
+    assert model.dw.groups == 7
+    torch.testing.assert_close(model(X), y)
 
 
 def test_a_flattened_map_that_grows_keeps_its_middle():
@@ -215,6 +251,19 @@ def test_undo_brings_back_modules_parameters_and_weights_and_redo_what_was_train
     assert [e.path for e in live.journal] == ["stem.0", "pool", "fc"]
 
 
+def test_a_layer_that_comes_back_is_in_the_models_mode():
+    model = made("resnet").train()
+    model.stage2.eval()
+    live = bind(model, SIZE)
+    live.edit("stage1.0.bn1", norm="group")
+    model.eval()
+    live.undo()
+    assert not any(m.training for m in model.modules())
+    model.train()
+    live.redo()
+    assert all(m.training for m in model.modules())
+
+
 def test_a_preview_changes_nothing_and_is_what_the_edit_gives():
     model = made("unet")
     live = bind(model, SIZE)
@@ -296,3 +345,61 @@ def test_a_map_to_map_network_may_change_the_size_of_its_map():
     model = Maps()
     plan = bind(model, SIZE).edit("head", kernel_size=3)
     assert plan.notes == ("the model returns (2, 10, 6, 6) now, it was (2, 10, 8, 8)",)
+
+
+def test_a_layer_that_loses_most_of_its_weights_is_told_of():
+    model = lenet()
+    live = bind(model, SIZE)
+    assert live.plan(Edit("conv2", {"kernel_size": 1, "padding": 0})).notes == ("conv2 keeps 512 of its 4608 weights",)
+    assert live.plan(Edit("conv2", {"kernel_size": 5, "padding": 2})).notes == ()
+    notes = live.plan(Edit("conv1", {"out_channels": 4})).notes
+    assert notes == ("conv1 keeps 36 of its 144 weights", "conv2 keeps 1152 of its 4608 weights")
+
+
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+@pytest.mark.parametrize("change", [{"out_channels": 4}, {"groups": 2}, {"groups": 4}, {"kernel_size": 2}])
+def test_as_many_weights_are_told_of_as_are_kept(kind, change):
+    net = nn.Sequential(nn.Conv2d(1, 4, 1), kind(4, 12, 3), nn.Conv2d(12, 2, 1))
+    plan = bind(net, SIZE).edit("1", **change)
+    size = (12, 4, 3, 3) if kind is nn.Conv2d else (4, 12, 3, 3)
+    kept = next(one.carries["weight"] for one in plan.rebuilt if one.live is net[1]).kept(size, net[1].weight.shape)
+    assert kept == net[1].weight.count_nonzero()
+
+
+def test_activations_that_are_functions_hand_channels_on():
+    class Mobile(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.act, self.fc = nn.Conv2d(1, 4, 3), nn.Hardswish(), nn.Linear(4, 10)
+
+        def forward(self, x):
+            x = F.hardtanh(F.leaky_relu_(self.act(self.conv(x))))
+            return self.fc(F.dropout2d(F.normalize(x), training=self.training).mean((2, 3)))
+
+    model = Mobile()
+    bind(model, SIZE).edit("conv", out_channels=6)
+    assert model(X).shape == (3, 10)
+
+
+def test_undo_and_redo_can_stand_in_a_journal_too():
+    model = lenet()
+    live = bind(model, SIZE)
+    for edit in [Edit("conv1", {"out_channels": 8}), Edit("", action="undo"), Edit("", action="redo")]:
+        live.apply(Edit.from_json(edit.to_json()))
+    assert model.conv1.out_channels == 8
+    assert str(Edit("", action="undo")) == "undo"
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ('["conv1"]', "must be an object"),
+        ('{"path": "a", "code": "x"}', "must be an object"),
+        ('{"path": "a", "action": "exec"}', "action must be one of"),
+        ('{"path": 3}', "path must be a layer's name"),
+        ('{"path": "a", "seed": -1}', "seed must be a whole number"),
+    ],
+)
+def test_a_journal_that_is_none_is_refused(text, match):
+    with pytest.raises(ValueError, match=match):
+        Edit.from_json(text)

@@ -41,7 +41,7 @@ def checked(path: str, layer: nn.Module, settings: dict[str, Any]) -> dict[str, 
     now = settings_of(layer)
     found = {}
     for name, value in settings.items():
-        if name not in kind.settings and (kind.choice or name) not in settings:
+        if name not in kind.settings and not (kind.choice and kind.choice in settings):
             raise _unknown(path, layer, name)
         new = _checked(path, layer, name, value)
         if name not in now or new != now[name]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, Self, get_args
 
-Action = Literal["set", "insert", "insert_after", "replace", "remove", "freeze", "thaw", "redraw"]
+Action = Literal["set", "insert", "insert_after", "replace", "remove", "freeze", "thaw", "redraw", "undo", "redo"]
 ACTIONS: Final = get_args(Action)
 
 
@@ -67,4 +67,6 @@ class Edit:
         listed = ", ".join(f"{name}={value}" for name, value in self.settings.items())
         if self.action == "set":
             return f"{self.path}: {listed}"
+        if not self.path:
+            return self.action
         return f"{self.path}: {self.action.replace('_', ' ')}{' ' if listed else ''}{listed}"

@@ -42,14 +42,10 @@ def listed(settings: Mapping[str, Any]) -> str:
 class Refusal(Exception):  # noqa: N818  (it becomes an EditError, once it is known what would work)
     """Why an edit is impossible: at which layer, and which values of the asked setting would do."""
 
-    def __init__(
-        self, reason: str, *, step: int = 0, only: Mapping[str, Any] | None = None, never: bool = False
-    ) -> None:
+    def __init__(self, reason: str, *, step: int = 0, never: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.step = step
         """Multiples of this would do, 0 if that is not known."""
-        self.only = dict(only or {})
-        """A value that would do."""
         self.never = never
         """Whether no other value would."""

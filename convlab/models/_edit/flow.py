@@ -61,6 +61,8 @@ class Flow:
     failed: str | None = None
     running: bool = False
     unknown: int = 0
+    sources: dict[int, str] = field(default_factory=dict)
+    """Where what cannot be followed came from."""
 
     # -- labels on tensors ---------------------------------------------------------------------------------------
 
@@ -80,6 +82,7 @@ class Flow:
                 self.pin(found.channel, f"goes into {what}, through which channels cannot be followed")
         self.unknown += 1
         label = self.labels.one(("unknown", self.unknown))
+        self.sources[label] = what
         for tensor in outputs:
             shape = tuple(tensor.shape)
             self.put(tensor, names.everywhere(label, shape), names.everywhere(0, shape))
@@ -166,7 +169,9 @@ class Flow:
         if isinstance(key, tuple) and key[0] == "input":
             return f"the model's input {key[1]}".rstrip()
         if isinstance(key, tuple) and key[0] == "unknown":
-            return "something through which channels cannot be followed"
+            return f"what comes out of {self.sources[label]}, through which channels cannot be followed,"
+        if isinstance(key, tuple) and key[0] == "depthwise":
+            return "a channel that a depthwise layer makes"
         return "another channel" if label else "a tensor of fixed size"
 
     # -- reading -------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from convlab.models._edit.flow_rules import window
 from convlab.models._edit.kinds import arguments_of, dims_of, kind_of, why_not_plain
 from convlab.models._edit.labels import Labelled
 from convlab.models._trace import table
+from convlab.models._trace.recorder import kind_of as class_of
 from convlab.models._trace.tracer import tensors_in, tensors_of
 
 _MACHINERY = frozenset(vars(nn.Module()))
@@ -39,7 +40,7 @@ def call_layer(flow: Flow, layer: nn.Module, token: int, native: Callable[..., A
     finally:
         flow.running = False
     path = flow.path or type(layer).__name__
-    flow.lose(tensors_in(output), tensors_in((args, kwargs)), f"{path}, a {type(layer).__name__}")
+    flow.lose(tensors_in(output), tensors_in((args, kwargs)), f"{path} ({class_of(layer)})")
     return output
 
 

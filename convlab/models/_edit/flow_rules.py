@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_map
 from convlab.models._edit import labels as names
 from convlab.models._edit.flow import Flow, labels_of
 from convlab.models._edit.labels import CONSTANT
+from convlab.models._trace.modes import ELEMENTWISE
 from convlab.models._trace.recorder import spoken
 from convlab.models._trace.registry import words
 from convlab.models._trace.tracer import META, tensors_in
@@ -22,11 +23,11 @@ _MOVES = words(
     "pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle movedim unfold index index_select copy "
     "repeat_interleave _reshape_alias view_as_real tile lift narrow_copy squeeze_ unsqueeze_ transpose_ t_"
 )
-_ELEMENTWISE = words(
-    "native_dropout bernoulli bernoulli_ _softmax _log_softmax cumsum cumprod cummax cummin where masked_fill lerp "
-    "gelu prelu _prelu_kernel rrelu_with_noise _safe_softmax zeros_like ones_like full_like rand_like randn_like "
-    "empty_like native_layer_norm native_group_norm native_batch_norm _native_batch_norm_legit "
-    "_native_batch_norm_legit_no_training _batch_norm_no_update logcumsumexp sort copy_ fill_ zero_ normal_ uniform_"
+_ELEMENTWISE = ELEMENTWISE | words(
+    "_softmax _log_softmax _safe_softmax cumsum cumprod cummax cummin logcumsumexp sort copy_ fill_ zero_ normal_ "
+    "uniform_ bernoulli_ zeros_like ones_like full_like rand_like randn_like empty_like native_layer_norm "
+    "native_group_norm native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training "
+    "_batch_norm_no_update"
 )
 _REDUCES = words(
     "mean sum amax amin max min var std prod logsumexp linalg_vector_norm norm argmax argmin any all nansum nanmean "

@@ -55,6 +55,7 @@ def put_back(model: nn.Module, state: State) -> None:
     """Make the model what it was; modes stay, but where a layer was frozen or thawed since."""
     frozen = {module: _is_frozen(module) for module, *_ in state.modules}
     modes = dict(state.weights.modes)
+    present = {id(module) for module in model.modules()}
     for module, attributes, parameters, buffers, children in state.modules:
         own = vars(module)
         for name in [name for name in own if name not in _MACHINERY and name not in attributes]:
@@ -69,7 +70,10 @@ def put_back(model: nn.Module, state: State) -> None:
             param.requires_grad_(requires_grad)
             param.grad = None if grad is None or grad.shape != param.shape else grad
     for module, was in frozen.items():
-        module.training = modes[module] if was != _is_frozen(module) else model.training and module.training
+        if was != _is_frozen(module):
+            module.training = modes[module]
+        elif id(module) not in present:  # the model may have changed its mode while this one was out of it
+            module.training = model.training and modes[module]
     if state.optimizer is not None:
         optimizer, groups, states = state.optimizer
         for group, params in zip(optimizer.param_groups, groups, strict=True):

@@ -94,7 +94,7 @@ def _following(path: str, found: Trace) -> tuple[str, float]:
     for source, target in found.edges:
         after.setdefault(source, []).append(target)
     modules = dict(found.model.named_modules())
-    waiting, seen = start, set(start)
+    waiting, seen = list(start), set(start)
     while waiting:
         index = waiting.pop(0)
         record = found.records[index]

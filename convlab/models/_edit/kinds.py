@@ -140,7 +140,12 @@ def _has_bias(layer: nn.Module, kind: Kind) -> bool:
 
 def dims_of(layer: nn.Module) -> int:
     """How many spatial dimensions a layer is made for; 0 where its class does not say."""
-    digit = type(layer).__name__[-2:-1]
+    return dims_of_class(type(layer))
+
+
+def dims_of_class(kind: type[nn.Module]) -> int:
+    """How many spatial dimensions the layers of a class are made for; 0 where its name does not say."""
+    digit = kind.__name__[-2:-1]
     return int(digit) if digit in "123" and digit else 0
 
 

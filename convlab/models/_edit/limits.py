@@ -12,11 +12,11 @@ from torch import nn
 from convlab.models._edit.checks import choices_of, real_bounds
 from convlab.models._edit.edits import Edit
 from convlab.models._edit.errors import EditError, Refusal
-from convlab.models._edit.kinds import kind_of, settings_of, why_not_plain
+from convlab.models._edit.kinds import settings_of
 from convlab.models._edit.plan import Base, plan
-from convlab.models._edit.structure import layer_at
+from convlab.models._edit.structure import known_kind, layer_at
 
-SCANNED: Final = 12
+SCANNED: Final = 6
 """So many neighbouring values are tried one by one; a longer range is halved until its end is found."""
 FARTHEST: Final = 4096
 """No slider needs a kernel, stride or padding beyond."""
@@ -29,8 +29,8 @@ class Limit:
     """What a setting can be while all others stay.
 
     ``low``, ``high``, ``step``
-        For numbers: the bounds, included (``high`` is None where only memory sets one), and what multiples of it work
-        (0 for any number between).
+        For numbers: the bounds, included (``high`` is None where only memory or sense set one), and the step: its
+        multiples work (0 for any number between).
     ``choices``
         The values that work, where they are no range.
     ``why_low``, ``why_high``
@@ -50,11 +50,8 @@ class Limit:
 def limit_of(model: nn.Module, base: Base, path: str, name: str) -> Limit:
     """What one setting can be."""
     layer = layer_at(model, path, base.trace)
+    known_kind(path, layer)
     settings = settings_of(layer)
-    if kind_of(layer) is None:
-        raise EditError(path, f"a {type(layer).__name__} has no settings that are known")
-    if reason := why_not_plain(layer):
-        raise EditError(path, f"it {reason}")
     if name not in settings:
         raise EditError(
             path, f"a {type(layer).__name__} has no setting {name!r}; it has {', '.join(settings) or 'none'}"
@@ -129,8 +126,7 @@ def _ranged(layer: Any, base: Base, path: str, name: str, value: Any, why_not: C
     low, why_low = _edge(now, least, -1, why_not)
     high, why_high = _edge(now, top, 1, why_not)
     words = tuple(w for w in ("same", "valid") if name == "padding" and _takes_words(layer) and not why_not(w))
-    unlimited = high == FARTHEST and not why_high
-    return Limit(value, low, None if unlimited else high, 1, words, why_low, why_high)
+    return Limit(value, low, high if why_high else None, 1, words, why_low, why_high)
 
 
 def _takes_words(layer: Any) -> bool:
@@ -182,8 +178,6 @@ def nearest(model: nn.Module, base: Base, edit: Edit, refusal: Refusal) -> EditE
         return EditError(edit.path, refusal.reason)
     now = settings_of(layer_at(model, edit.path))
     numbers = [name for name, value in asked.items() if isinstance(value, int) and not isinstance(value, bool)]
-    if refusal.only:
-        return EditError(edit.path, refusal.reason, asked, refusal.only)
     if not refusal.never:
         for name in numbers:
             found = _nearest(model, base, edit, name, now.get(name), refusal.step)

@@ -11,7 +11,7 @@ from torch import nn
 
 from convlab.models._edit.edits import Edit
 from convlab.models._edit.errors import EditError, Refusal
-from convlab.models._edit.flow import Flow
+from convlab.models._edit.flow import Flow, parameters_of
 from convlab.models._edit.flow_rules import AsksForValues
 from convlab.models._edit.kinds import arguments_of, choice_of, kind_of, settings_of
 from convlab.models._edit.labels import Labels, channels_in
@@ -20,7 +20,6 @@ from convlab.models._edit.structure import (
     inserted,
     layer_at,
     new_layer,
-    partners,
     place_of,
     removed,
     replaced,
@@ -77,7 +76,7 @@ class EditPlan:
     ``changes``
         Each setting that would change, the asked ones first, then those that follow.
     ``notes``
-        What else a person should know, such as an output of another size.
+        What else a person should know: an output of another size, a layer that loses most of its weights.
     """
 
     edit: Edit
@@ -121,9 +120,11 @@ def plan(model: nn.Module, base: Base, edit: Edit) -> EditPlan:
     twin = Twin(model)
     targets = _change(twin, base, base.flow, edit)
     flow = _run(twin, base)
+    _check_calls(twin, flow)
     found = _traced(twin, base)
     notes = _check_outputs(base, base.flow, flow, targets)
     rebuilt = _rebuilt(model, twin, base.flow, flow)
+    notes += _losses(model, rebuilt)
     changes = _changes(model, twin, edit.path)
     return EditPlan(edit, found, changes, notes, twin, rebuilt)
 
@@ -133,10 +134,7 @@ def _change(twin: Twin, base: Base, flow: Flow, edit: Edit) -> set[int]:
     model, path, settings = twin.live, edit.path, edit.settings
     layer = layer_at(model, path, base.trace)
     if edit.action == "set":
-        set_otherwise(twin, flow, path, layer, settings, base.trace)
-        if {"out_channels", "out_features"} & set(settings):
-            return {id(layer), *(id(other) for other, _ in partners(model, flow, layer))}
-        return set()
+        return set_otherwise(twin, flow, path, layer, settings, base.trace)
     parent, name = place_of(model, path)
     twins = twin.of(parent)
     assert isinstance(twins, nn.Sequential)
@@ -190,8 +188,25 @@ def _run(twin: Twin, base: Base) -> Flow:
         )
 
 
+def _check_calls(twin: Twin, flow: Flow) -> None:
+    """Refuse where a layer that is called several times would be given other numbers of channels."""
+    for path, module in twin.model.named_modules():
+        counts = [len(use.taken) for use in flow.uses.get(twin.token(module), []) if use.taken is not None]
+        if len(set(counts)) > 1:
+            words = " and ".join(map(str, dict.fromkeys(counts)))
+            raise Refusal(f"{path} is called {len(counts)} times in a forward, and would be given {words} channels")
+
+
 def _traced(twin: Twin, base: Base) -> Trace:
-    found = trace_of(twin.model, base.inputs)
+    # In train mode one with a plain average asks for a value, which a model without values cannot tell.
+    norms = [m for m in twin.model.modules() if isinstance(m, nn.modules.batchnorm._NormBase) and m.training]
+    for norm in norms:
+        norm.training = False
+    try:
+        found = trace_of(twin.model, base.inputs)
+    finally:
+        for norm in norms:
+            norm.training = True
     if found.error is not None:
         raise Refusal(str(found.error).rstrip("."))
     return found
@@ -243,6 +258,8 @@ def _rebuilt(model: nn.Module, twin: Twin, before: Flow, after: Flow) -> list[Re
             _check_places(paths[id(live)], live, before, after)
             continue
         path = paths[id(live)]
+        if parameters_of(live) and not before.uses.get(id(live)):
+            raise Refusal(f"the forward does not call {path}, so that nothing tells who reads its weights", never=True)
         if id(live) in shared and _shapes(live) != _shapes(module):
             raise Refusal(
                 f"{path} shares its weights with {shared[id(live)]}, whose shape would change too", never=True
@@ -253,6 +270,21 @@ def _rebuilt(model: nn.Module, twin: Twin, before: Flow, after: Flow) -> list[Re
             raise Refusal(f"{path} cannot follow, as {refusal.reason}", never=True) from None
         found.append(Rebuilt(live, module, how, is_new=id(module) in twin.instead_of))
     return found
+
+
+def _losses(model: nn.Module, rebuilt: list[Rebuilt]) -> tuple[str, ...]:
+    """Say it where most of a layer's weights have no place any more: what it has learned is gone."""
+    paths = {id(module): path for path, module in model.named_modules()}
+    notes = []
+    for one in rebuilt:
+        old, new = one.live._parameters.get("weight"), one.twin._parameters.get("weight")
+        if old is None or new is None:
+            continue
+        carry = one.carries.get("weight")
+        kept = carry.kept(old.shape, new.shape) if carry is not None else 0
+        if 2 * kept < old.numel():
+            notes.append(f"{paths[id(one.live)]} keeps {kept} of its {old.numel()} weights")
+    return tuple(notes)
 
 
 def _check_places(path: str, live: nn.Module, before: Flow, after: Flow) -> None:

@@ -15,11 +15,14 @@ from convlab.models._edit.flow_layers import refit
 from convlab.models._edit.kinds import (
     ACTIVATIONS,
     KINDS,
+    Kind,
     arguments_of,
+    dims_of_class,
     kind_of,
     settings_of,
     why_not_plain,
 )
+from convlab.models._edit.labels import channels_in
 from convlab.models._edit.twin import Twin
 from convlab.models.trace import Trace
 
@@ -44,34 +47,48 @@ def layer_at(model: nn.Module, path: str, found: Trace | None = None) -> nn.Modu
     raise EditError(path, f"the model has no such layer{f'; did you mean {near[0]}' if near else ''}")
 
 
-def set_otherwise(twin: Twin, base: Flow, path: str, layer: nn.Module, asked: Mapping[str, Any], at: Trace) -> None:
-    """Change settings of the live `layer`'s twin, and the channels of its partners."""
+def known_kind(path: str, layer: nn.Module) -> Kind:
+    """The layer's class, if it is one that can be edited.
+
+    Raises:
+        EditError: it is not, or something else makes its weights.
+    """
+    if reason := why_not_plain(layer):
+        raise EditError(path, f"it {reason}")
     kind = kind_of(layer)
     if kind is None:
         raise EditError(path, f"a {type(layer).__name__} has no settings that are known")
+    return kind
+
+
+def set_otherwise(twin: Twin, base: Flow, path: str, layer: nn.Module, asked: Mapping[str, Any], at: Trace) -> set[int]:
+    """Change settings of the live `layer`'s twin, and the channels of its partners; returns those given others."""
+    kind = known_kind(path, layer)
     settings = checked(path, layer, dict(asked))
-    if reason := why_not_plain(layer):
-        raise EditError(path, f"it {reason}")
     changed = twin.of(layer)
     if kind.choice in settings:
         replaced(twin, path, changed, _of_another_class(path, layer, settings, at))
-        return
+        return set()
+    targets = set()
     count = settings.get("out_channels", settings.get("out_features"))
-    if count is not None and not _is_depthwise(layer):
+    if count is not None:
         _check_pins(base, layer)
+        targets.add(id(layer))
         for other, other_path in partners(twin.live, base, layer):
             if isinstance(other, nn.modules.conv._ConvNd):
                 _check_groups(arguments_of(other) | {"out_channels": count}, by_groups=False, path=other_path)
             refit(twin.of(other), **{_out(other): count})
+            targets.add(id(other))
     if settings:
         _refit(changed, settings)
+    return targets
 
 
 def _refit(layer: nn.Module, settings: dict[str, Any]) -> None:
     if isinstance(layer, nn.modules.conv._ConvNd) and "padding" in settings and isinstance(settings["padding"], str):
         stride = settings.get("stride", layer.stride)
         if settings["padding"] == "same" and any(s != 1 for s in (stride if isinstance(stride, tuple) else (stride,))):
-            raise Refusal("padding='same' needs a stride of 1", only={"padding": 0}, never=True)
+            raise Refusal("padding='same' needs a stride of 1")
     if {"groups", "out_channels"} & set(settings):
         _check_groups(arguments_of(layer) | settings, by_groups="groups" in settings)
     try:
@@ -131,6 +148,9 @@ def partners(model: nn.Module, base: Flow, layer: nn.Module) -> list[tuple[nn.Mo
 def _check_pins(base: Flow, layer: nn.Module) -> None:
     """Refuse where a channel of the layer, or one that is tied to it, must stay."""
     roots = set(base.roots_of(layer))
+    if _is_depthwise(layer):
+        taken = (use.taken for use in base.uses.get(id(layer), ()) if use.taken is not None)
+        roots = {base.root(label) for keys in taken for label in channels_in(keys).tolist()}
     for label, reason in base.pins.items():
         if base.root(label) in roots:
             raise Refusal(f"what it makes {reason}", never=True)
@@ -244,7 +264,7 @@ def _norm(path: str, word: str, layer: nn.Module, size: tuple[int, ...], given: 
 def _pool(path: str, word: str, layer: nn.Module, given: dict[str, Any]) -> nn.Module:
     was, new = ("Avg", "Max") if word == "max" else ("Max", "Avg")
     made: type[nn.Module] = getattr(nn, type(layer).__name__.replace(was, new))
-    values = arguments_of(layer)
+    values = settings_of(layer) | arguments_of(layer) | settings_of(layer)
     if values.pop("return_indices", False):
         raise EditError(path, "it returns indices, which average pooling does not have")
     dilation = values.pop("dilation", 1)
@@ -283,6 +303,9 @@ def new_layer(path: str, settings: Mapping[str, Any], size: tuple[int, ...], lik
     made = next((kind for kind in KINDS if kind.__name__ == settings.get("layer")), None)
     if made is None:
         raise EditError(path, f"there is no layer {settings.get('layer')!r} to put in")
+    if (dims := dims_of_class(made)) and len(size) not in _ndims(made, dims):
+        taken = " or ".join(map(str, _ndims(made, dims)))
+        raise EditError(path, f"a {made.__name__} takes {taken} dimensions, and what stands there is {size}")
     values = given
     if len(size) > 1:
         usual = {
@@ -295,6 +318,11 @@ def new_layer(path: str, settings: Mapping[str, Any], size: tuple[int, ...], lik
         }
         values = _taken(made, usual) | given
     return _made(path, made, values, given, like)
+
+
+def _ndims(made: type[nn.Module], dims: int) -> tuple[int, ...]:
+    """Numbers of dimensions, batch included, that a class takes."""
+    return (2, 3) if made is nn.BatchNorm1d else (dims + 2,)
 
 
 def place_of(model: nn.Module, path: str) -> tuple[nn.Sequential, str]:

@@ -16,6 +16,7 @@ from convlab.models._edit.flow_layers import call_layer
 from convlab.models._edit.labels import Labels
 from convlab.models._trace.give_back import streams_given_back
 from convlab.models._trace.inputs import Inputs
+from convlab.models._trace.lazy import tensor_without_storage
 from convlab.models._trace.recorder import is_leaf
 from convlab.models._trace.tracer import tensors_of
 
@@ -26,7 +27,12 @@ class Twin:
     def __init__(self, model: nn.Module) -> None:
         memo: dict[int, Any] = {}
         for tensor in model.parameters():
-            memo[id(tensor)] = tensor if is_lazy(tensor) else _weightless(tensor)
+            memo[id(tensor)] = tensor_without_storage(tensor)
+        memo |= {id(buffer): tensor_without_storage(buffer) for buffer in model.buffers() if is_lazy(buffer)}
+        for module in model.modules():
+            for value in vars(module).values():
+                if isinstance(value, Tensor) and not value.is_leaf:  # a weight that pruning made; it cannot be copied
+                    memo[id(value)] = tensor_without_storage(value)
         self.live = model
         live = list(model.modules())
         self.model: nn.Module = copy.deepcopy(model, memo)
@@ -57,11 +63,6 @@ class Twin:
                 output = self.model(*fed.args, **fed.keywords)
             end(flow, tensors_of(output))
         return flow
-
-
-def _weightless(tensor: Tensor) -> Tensor:
-    bare = torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device="meta")
-    return nn.Parameter(bare, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else bare
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,21 @@ class Carry:
         ]
         return made
 
+    def kept(self, old: Sequence[int], new: Sequence[int]) -> int:
+        """How many of the values of a tensor of size `old` have a place in one of size `new`."""
+        rows = self.rows[self.rows >= 0]
+        count = len(np.unique(rows))
+        if self.is_flat:
+            return count
+        if self.columns is not None:
+            there = self.columns >= 0
+            count = count * int(there.sum()) if there.ndim == 1 else int(there[self.rows >= 0].sum())
+        elif len(old) > 1:
+            count *= prod(old[1:]) // prod(old[2:]) if self.groups is None else old[0] // self.groups[0]
+        for offset, before, after in zip(self.offsets, old[2:], new[2:], strict=False):
+            count *= min(before + offset, after) - max(offset, 0)
+        return count
+
     @property
     def is_same(self) -> bool:
         """Whether every value stays where it is."""
@@ -103,9 +119,9 @@ def carries(old: nn.Module, new: nn.Module, before: Sequence[Use], after: Sequen
     Raises:
         Refusal: the layer is called several times, and the calls do not agree.
     """
+    if not before or not after:
+        return _carries(old, new, Use(None, None), Use(None, None))
     found = [_carries(old, new, b, a) for b, a in zip(before, after, strict=False)]
-    if not found:
-        found = [_carries(old, new, Use(None, None), Use(None, None))]
     if len(before) != len(after) or not all(_agree(found[0], other) for other in found[1:]):
         raise Refusal(
             f"it is called {max(len(before), len(after))} times in a forward, on channels that no longer agree",

@@ -22,13 +22,14 @@ def initialised(tracer: Tracer, module: nn.Module, args: tuple[Any, ...], keywor
     if known is None:
         with torch._C.DisableTorchFunction(), _disable_current_modes():
             tensors = (*module.parameters(), *module.buffers())
-            known = deepcopy(module, {id(tensor): _without_storage(tensor) for tensor in tensors})
+            known = deepcopy(module, {id(tensor): tensor_without_storage(tensor) for tensor in tensors})
             known._infer_parameters(known, args, keywords)
         tracer.stand_ins[id(module)] = known
     return known
 
 
-def _without_storage(tensor: torch.Tensor) -> torch.Tensor:
+def tensor_without_storage(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a parameter's or buffer's twin on meta; one that is lazy stays lazy."""
     if is_lazy(tensor):
         lazy: Any = type(tensor)
         bare: torch.Tensor = lazy(tensor.requires_grad, device="meta", dtype=tensor.data.dtype)

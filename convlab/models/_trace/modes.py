@@ -29,7 +29,7 @@ _MOVES = words(
     "channel_shuffle view_copy native_channel_shuffle squeeze_ unsqueeze_ transpose_ t_ swapdims moveaxis "
     "diag_embed repeat_interleave tile unfold_copy permute_copy expand_copy take select_copy slice_copy"
 )
-_ELEMENTWISE = words(
+ELEMENTWISE = words(
     "where masked_fill dropout native_dropout feature_dropout alpha_dropout feature_alpha_dropout lerp "
     "rrelu_with_noise rrelu prelu _prelu_kernel gelu addcmul addcdiv copy bernoulli normal polar complex "
     "clamp hardtanh hardswish threshold floor_divide"
@@ -217,7 +217,7 @@ def _is_pointwise(op: Operator) -> bool:
     name = op.name.removesuffix("_")
     twin = getattr(torch.ops.aten, name, None) if name != op.name else None
     tagged = twin is not None and any(torch.Tag.pointwise in getattr(twin, o).tags for o in twin.overloads())
-    return tagged or name in _ELEMENTWISE
+    return tagged or name in ELEMENTWISE
 
 
 def _has_rule(op: Operator) -> bool:
