@@ -17,6 +17,7 @@ from convlab.models.branches import Add, Concat
 from convlab.models.calls import calls, made, source
 from convlab.models.plan import Call
 
+_Dropout = nn.modules.dropout._DropoutNd
 _PLAIN: Final = (bool, int, float, str, type(None))
 # Sizes whose length says how many dimensions there are: (8, 8) is not 8.
 _KEPT_WHOLE: Final = ("normalized_shape", "unflattened_size", "dims")
@@ -77,7 +78,7 @@ def model_source(model: nn.Module) -> str:
     return separator.join([sorted_imports(found.imports), *parts, found.code]) + "\n"
 
 
-def source_of(model: nn.Module, dropout: Callable[[nn.Module], float] | None = None) -> ModelSource:
+def source_of(model: nn.Module, dropout: Callable[[_Dropout], float] | None = None) -> ModelSource:
     """The source of `model` and what it needs; `dropout` tells the p of a dropout layer where it is not that of now."""
     classes: dict[str, type] = {}
     call = _called(model, classes, dropout)
@@ -120,7 +121,7 @@ def _alike(model: nn.Module, call: Call, classes: Mapping[str, type]) -> bool:
 
 def _repr(model: nn.Module) -> str:
     """Its layers and settings as text, whatever its dropout layers are set to: they may be set to something else."""
-    own = {module: module.p for module in model.modules() if isinstance(module, nn.modules.dropout._DropoutNd)}
+    own = {module: module.p for module in model.modules() if isinstance(module, _Dropout)}
     try:
         for module in own:
             module.p = 0.5
@@ -133,7 +134,7 @@ def _repr(model: nn.Module) -> str:
 # -- torch's own layers -----------------------------------------------------------------------------------------------
 
 
-def _called(module: nn.Module, classes: dict[str, type], dropout: Callable[[nn.Module], float] | None) -> Call | None:
+def _called(module: nn.Module, classes: dict[str, type], dropout: Callable[[_Dropout], float] | None) -> Call | None:
     cls = type(module)
     if "forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks:
         return None
@@ -145,9 +146,7 @@ def _called(module: nn.Module, classes: dict[str, type], dropout: Callable[[nn.M
     return _layer(module, cls.__name__, dropout)
 
 
-def _container(
-    module: nn.Module, classes: dict[str, type], dropout: Callable[[nn.Module], float] | None
-) -> Call | None:
+def _container(module: nn.Module, classes: dict[str, type], dropout: Callable[[_Dropout], float] | None) -> Call | None:
     children = list(module._modules.items())
     if len({id(child) for _, child in children}) < len(children) or any(child is None for _, child in children):
         return None
@@ -164,7 +163,7 @@ def _container(
     return Call("nn.Sequential", (Call("OrderedDict", (), inner),)) if named else None
 
 
-def _layer(module: nn.Module, function: str, dropout: Callable[[nn.Module], float] | None) -> Call | None:
+def _layer(module: nn.Module, function: str, dropout: Callable[[_Dropout], float] | None) -> Call | None:
     args: list[Any] = []
     keywords: dict[str, Any] = {}
     for name, parameter in inspect.signature(type(module)).parameters.items():
@@ -175,7 +174,7 @@ def _layer(module: nn.Module, function: str, dropout: Callable[[nn.Module], floa
                 return None
             continue
         value = _argument(module, name, parameter.default)
-        if dropout is not None and name == "p" and isinstance(module, nn.modules.dropout._DropoutNd):
+        if dropout is not None and name == "p" and isinstance(module, _Dropout):
             value = dropout(module)
         if not _is_plain(value):
             return None

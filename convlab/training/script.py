@@ -64,7 +64,7 @@ def script(run: "Run", weights: str | None = None) -> str:
         journal=run.journal,
         threads=run.threads,
         device=run.device,
-        dropouts={**trainer.dropouts},
+        dropouts=trainer.dropouts,
         criterion=trainer._own_criterion,
         weights=weights,
     ).text()
@@ -119,7 +119,7 @@ class _Script:
     journal: tuple[Change, ...]
     threads: int
     device: torch.device
-    dropouts: Mapping[nn.Module, float]
+    dropouts: Mapping[_Dropout, float]
     criterion: Callable[[Tensor, Tensor], Tensor] | None
     weights: str | None
     imports: set[str] = field(default_factory=lambda: {"import torch"})
@@ -145,7 +145,7 @@ class _Script:
             blocks.append(self._batches())
         loop = self._loop()
         self.imports.update(self.code.imports)
-        body = "\n\n".join("\n".join(lines) for lines in sections if lines)
+        body = "\n\n".join("\n".join(lines) for lines in sections if lines).replace("\n\ndef ", "\n\n\ndef ")
         whole = body + "".join(f"\n\n\n{block}" for block in blocks)
         whole += ("\n\n\n" if blocks else "\n\n") + "\n".join(loop)
         if "math." in whole:
@@ -172,8 +172,8 @@ class _Script:
         own = self.dropouts
         fixed = self.spec.dropout if not self.changes.changes("dropout") else None
 
-        def p(layer: nn.Module) -> float:
-            return fixed if fixed is not None else own.get(layer, layer.p)  # type: ignore[arg-type]  # a layer of dropout
+        def p(layer: _Dropout) -> float:
+            return fixed if fixed is not None else own.get(layer, layer.p)
 
         found = source_of(self.model, p)
         self.imports.update(found.imports)
@@ -439,7 +439,7 @@ class _Script:
 
     def _steps_per_epoch(self) -> int | None:
         samples = self.data.train.num_samples
-        size = self.data.train.batch_size or self.spec.batch_size
+        size: int = self.data.train.batch_size or self.spec.batch_size
         return math.ceil(samples / size) if samples > 0 else None
 
     def _overruns(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Final
 from convlab.models.calls import WIDTH
 
 _INDENT: Final = 4
+_CHAINS: Final = ((ast.Add, ast.Sub), (ast.Mult, ast.Div, ast.FloorDiv, ast.Mod))
 _SIMPLE: Final = (ast.Name, ast.Constant, ast.Attribute)
 
 
@@ -31,6 +32,11 @@ def _laid_out(node: ast.expr, indent: int, lead: int, trail: int = 0) -> str:
     if indent + lead + len(line) + trail <= WIDTH:
         return line
     inner = indent + _INDENT
+    if isinstance(node, ast.Lambda):
+        body = _broken(node.body, inner)
+        return "\n".join(
+            [f"lambda {ast.unparse(node.args)}: (", *(f"{' ' * inner}{one}" for one in body), f"{' ' * indent})"]
+        )
     if isinstance(node, ast.Call):
         parts = [("", one) for one in node.args] + [(f"{key.arg}=", key.value) for key in node.keywords]
         opening, closing = f"{_line(node.func)}(", ")"
@@ -40,6 +46,31 @@ def _laid_out(node: ast.expr, indent: int, lead: int, trail: int = 0) -> str:
         return line
     body = [f"{' ' * inner}{name}{_laid_out(one, inner, len(name), 1)}," for name, one in parts]
     return "\n".join([opening, *body, f"{' ' * indent}{closing}"])
+
+
+def _broken(node: ast.expr, indent: int) -> list[str]:
+    """An expression in brackets: on a line where it fits, else one for each operand."""
+    line = _line(node)
+    if indent + len(line) <= WIDTH:
+        return [line]
+    if isinstance(node, ast.IfExp):
+        return [_line(node.body), f"if {_line(node.test)}", f"else {_line(node.orelse)}"]
+    if not isinstance(node, ast.BinOp):
+        return [line]
+    # The operands of a chain, a * b / c, with their operators: what stands between them in the whole of it.
+    alike = next((ops for ops in _CHAINS if isinstance(node.op, ops)), ())
+    operands: list[ast.expr] = []
+    operators: list[ast.operator] = []
+    rest: ast.expr = node
+    while isinstance(rest, ast.BinOp) and isinstance(rest.op, alike):
+        operands.insert(0, rest.right)
+        operators.insert(0, rest.op)
+        rest = rest.left
+    # Beside its operator, an operand keeps the brackets that it needs.
+    later = [
+        _line(ast.BinOp(ast.Name("_"), op, one)).removeprefix("_ ") for op, one in zip(operators, operands, strict=True)
+    ]
+    return [_line(rest), *later]
 
 
 def _line(node: ast.expr) -> str:
