@@ -134,12 +134,7 @@ class _Script:
     def text(self) -> str:
         """The whole script."""
         definitions, model = self._model()
-        sections = [
-            self._settings(),
-            ["\n".join(self.code.lines)],
-            model,
-            self._optimizer(),
-        ]
+        sections = [self._settings(), list(self.code.lines), model, self._optimizer()]
         blocks = [*self.changes.helpers(), *self.changes.function()]
         if self.batched:
             blocks.append(self._batches())
@@ -200,7 +195,8 @@ class _Script:
     def _seed(self, found: ModelSource) -> int | None:
         """The seed after which the source draws the very weights that the run began with."""
         began = [was for _, was in self.start.tensors]
-        for seed in dict.fromkeys([self.spec.seed, *SEEDS]):
+        seeds: list[int] = [self.spec.seed, *SEEDS]
+        for seed in seeds:
             model = found.build(seed)
             if model is None:
                 return None
