@@ -2,8 +2,10 @@
 
 ``python benchmarks/schedules.py [--steps 10000] [--rounds 5]``
 
-Beside it the barest loop that does the same, taking turns. Times are of the processor, not of the clock on the wall:
-what else a busy machine does is not in them.
+Beside it the barest loop that does the same, taking turns; and the panel that shows the curve: `move` from a control
+that moved to the points handed to the page, `held` the part of it that keeps the thread on which the move came,
+`choose` from a scheduler that was chosen, whose controls are made first. Times are of the processor, not of the clock
+on the wall: what else a busy machine does is not in them.
 """
 
 import argparse
@@ -15,7 +17,9 @@ from collections.abc import Callable
 import torch
 from torch import nn, optim
 
+from convlab.panels.schedule import SchedulePreview
 from convlab.schedule_spec import ScheduleSpec as S
+from convlab.spec import TrainSpec
 from convlab.training.schedules import build_scheduler, simulate
 
 
@@ -61,6 +65,38 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
+def previewer(steps: int) -> SchedulePreview:
+    """The panel before a training of so many steps."""
+    epochs = 10
+    train = TrainSpec(epochs=epochs)
+    return SchedulePreview(train=lambda: train, steps_per_epoch=lambda: steps // epochs, apply=lambda _: None)
+
+
+def shown(panel: SchedulePreview, spec: S | None) -> None:
+    panel.show(spec)
+    panel.settle()
+
+
+def held(panel: SchedulePreview, spec: S) -> float:
+    """Seconds of this thread until the panel has taken the wish."""
+    start = time.thread_time()
+    panel.show(spec)
+    end = time.thread_time()
+    panel.settle()
+    return end - start
+
+
+def panel_times(panel: SchedulePreview, spec: S, rounds: int) -> list[float]:
+    """Milliseconds: after a move, held up by it, after a choice; the median of each."""
+    columns: list[list[float]] = [[], [], []]
+    for _ in range(rounds):
+        shown(panel, None)
+        columns[2].append(seconds(lambda: shown(panel, spec)))
+        columns[0].append(seconds(lambda: shown(panel, spec)))
+        columns[1].append(held(panel, spec))
+    return [1000 * statistics.median(column) for column in columns]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=10_000)
@@ -69,7 +105,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, {options.steps:,} steps, {options.rounds} rounds")
-    print(f"{'scheduler':<28} {'simulate ms':>11} {'bare ms':>8} {'ratio':>6}")
+    print(f"{'milliseconds':<28} {'simulate':>9} {'bare':>7} {'ratio':>6} {'move':>7} {'held':>7} {'choose':>7}")
+    panel = previewer(options.steps)
     for spec in specs(options.steps):
         metrics = [1.0] * options.steps if spec.scheduler == "ReduceLROnPlateau" else None
         bare(spec, 10, metrics)
@@ -82,7 +119,8 @@ def main() -> None:
         ]
         ours, theirs = (1000 * statistics.median(column) for column in zip(*rounds, strict=True))
         ratio = statistics.median(a / b for a, b in rounds)
-        print(f"{spec.scheduler:<28} {ours:11.1f} {theirs:8.1f} {ratio:6.2f}")
+        move, hold, choose = panel_times(panel, spec, options.rounds)
+        print(f"{spec.scheduler:<28} {ours:9.1f} {theirs:7.1f} {ratio:6.2f} {move:7.1f} {hold:7.1f} {choose:7.1f}")
 
 
 if __name__ == "__main__":

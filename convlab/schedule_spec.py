@@ -124,7 +124,8 @@ SCHEDULERS: Final[Mapping[str, Scheduler]] = {
     "MultiplicativeLR": Scheduler({"lr_lambda": Function("epoch", "0.95")}, ("lr_lambda",)),
     "StepLR": Scheduler({"step_size": _COUNT, "gamma": _GAMMA}, ("step_size",)),
     "MultiStepLR": Scheduler({"milestones": Steps(), "gamma": _GAMMA}, ("milestones",)),
-    "ConstantLR": Scheduler({"factor": Limits(0, 1, 0.3), "total_iters": _COUNT}),
+    # torch takes a factor of 0 and then divides by it.
+    "ConstantLR": Scheduler({"factor": Limits(0, 1, 0.3, above=True), "total_iters": _COUNT}),
     "LinearLR": Scheduler(
         {
             "start_factor": Limits(0, 1, 0.1, above=True),
@@ -317,10 +318,25 @@ def _check_together(scheduler: str, given: Mapping[str, Any]) -> None:
     planned = given.get("total_steps") or (given.get("epochs") and given.get("steps_per_epoch"))
     if scheduler == "OneCycleLR" and not planned:
         raise SpecError("OneCycleLR needs total_steps, or epochs and steps_per_epoch; try total_steps=1000.")
+    if scheduler == "OneCycleLR":
+        _check_phases(given.get("total_steps") or given["epochs"] * given["steps_per_epoch"], given)
     if scheduler == "CyclicLR" and given["base_lr"] > given["max_lr"]:
         raise SpecError(
             f"base_lr must be at most max_lr={given['max_lr']:g}, got {given['base_lr']:g}; "
             f"try base_lr={given['max_lr'] / 10:g}."
+        )
+
+
+def _check_phases(total_steps: int, given: Mapping[str, Any]) -> None:
+    """torch divides by the length of each phase, and takes one of no length without a word until then."""
+    pct_start = given.get("pct_start", 0.3)
+    ends = [pct_start * total_steps - 1, total_steps - 1]
+    if given.get("three_phase"):
+        ends.insert(1, 2 * pct_start * total_steps - 2)
+    if any(start == end for start, end in zip([0, *ends], ends, strict=False)):
+        raise SpecError(
+            f"pct_start must leave every phase of the {total_steps} steps some length, got {pct_start:g}; "
+            "try pct_start=0.3."
         )
 
 

@@ -22,9 +22,11 @@ from convlab.panels.settings import Settings
 from convlab.panels.tabs import Tabs
 from convlab.panels.transport import Transport
 from convlab.plots.picture import drawing, table
+from convlab.schedule_spec import ScheduleSpec
 from convlab.spec import SpecError, TrainSpec
 from convlab.training.fit import report_failure
 from convlab.training.optimizers import warm_up
+from convlab.training.progress import steps_per_epoch
 from convlab.training.run import Point, Run
 from convlab.training.trainer import Criterion, NonFiniteError
 
@@ -192,6 +194,7 @@ class Lab(widgets.VBox):
     def _further_panels(self) -> dict[str, Callable[[], widgets.Widget]]:
         return {
             "Learning rate": self._lr_finder,
+            "Schedule": self._schedule,
             "Network": self._network,
             "Receptive field": self._receptive_field,
             "Convolution": _explorer,
@@ -206,8 +209,26 @@ class Lab(widgets.VBox):
             spec=lambda: self.spec,
             apply=lambda lr: self.set(lr=lr),
             pause=self.pause,
+            then=lambda: self._tabs.show("Schedule"),
             criterion=self.criterion,
         )
+
+    def _schedule(self) -> widgets.Widget:
+        from convlab.panels.schedule import SchedulePreview
+
+        panel = SchedulePreview(
+            train=lambda: self.spec,
+            steps_per_epoch=lambda: steps_per_epoch(self.data, self.spec),
+            history=lambda: self.current.history if self.current else None,
+            apply=self._take_schedule,
+        )
+        self._settings.observe(lambda _: panel.refresh(), "spec")
+        self._tabs.observe(lambda _: panel.refresh(), "selected_index")  # a run may have got further
+        return panel
+
+    def _take_schedule(self, schedule: ScheduleSpec | None) -> None:
+        self.set(schedule=schedule)
+        self._tabs.show("Training")
 
     def _network(self) -> widgets.Widget:
         from convlab.panels.network import Network

@@ -33,6 +33,7 @@ class LRFinder(widgets.VBox):
         spec: gives the recipe as it stands; its lr is not used.
         apply: puts an lr on the bench.
         pause: makes a run stand still, for when one is training the model.
+        then: called when a suggestion was put on the bench, to go on from there.
         criterion: as for `fit`.
 
     Attributes:
@@ -60,10 +61,11 @@ class LRFinder(widgets.VBox):
         spec: Callable[[], TrainSpec],
         apply: Callable[[float], object],
         pause: Callable[[], object] = lambda: None,
+        then: Callable[[], object] = lambda: None,
         criterion: Criterion | None = None,
     ) -> None:
         self.model, self.data, self.criterion = model, data, criterion
-        self._spec, self._put, self._pause = spec, apply, pause
+        self._spec, self._put, self._pause, self._then = spec, apply, pause, then
         self.sweep: LRSweep | None = None
         self.probe: LRProbe | None = None
         self.chosen: float | None = None
@@ -134,19 +136,20 @@ class LRFinder(widgets.VBox):
         """End the test at its next step."""
         self._stopping.set()
 
-    def apply(self, lr: float | None = None) -> None:
-        """Put `lr`, or else the one that was chosen on the curve, on the bench."""
+    def apply(self, lr: float | None = None) -> bool:
+        """Put `lr`, or else the one that was chosen on the curve, on the bench; whether it is there."""
         lr = self.chosen if lr is None else lr
         if lr is None:
-            return
+            return False
         before = self._spec().lr
         try:
             self._put(lr)
         except Exception as error:  # a callback's exception would go to the log, where nobody looks
             self._messages.exception(error)
-            return
+            return False
         self._messages.note(f"Learning rate {lr:.3g} is on the slider of the Training tab; it was {before:.3g}.")
         self._messages.offer("Undo", f"Put {before:.3g} back.", lambda: self._undo(before))
+        return True
 
     def settle(self) -> None:
         """Block until no test is under way."""
@@ -324,7 +327,8 @@ class LRFinder(widgets.VBox):
         found = self._found(rule)
         if found is not None:
             self._explain(found)
-            self.apply(float(f"{found.lr:.3g}"))
+            if self.apply(float(f"{found.lr:.3g}")):
+                self._then()
 
     def _on_pick(self, lr: float, _: float) -> None:
         self.chosen = float(f"{lr:.3g}")

@@ -35,6 +35,13 @@ def claim(run: "Run", model: nn.Module) -> None:
         _active[run] = weights
 
 
+def claim_again(run: "Run", model: nn.Module) -> None:
+    """The model of `run` has other weights now, after an edit."""
+    with _lock:
+        if run in _active:
+            _active[run] = _weights(model)
+
+
 def busy(model: nn.Module, other: "Run") -> str:
     """The sentence that refuses a second run."""
     return (
@@ -73,7 +80,7 @@ def refuse_lent(model: nn.Module) -> None:
 def _refuse_lent(model: nn.Module, weights: frozenset[int]) -> None:
     if any(weights & lent for lent in _lent):
         raise RuntimeError(
-            f"{type(model).__name__} is on loan to a learning-rate test, which will give it back as it was; "
+            f"{type(model).__name__} is on loan to a learning-rate test or an edit, which will give it back; "
             "stop that one first, or wait for its end."
         )
 

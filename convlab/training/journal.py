@@ -18,6 +18,8 @@ class Change:
     new: object
 
     def __str__(self) -> str:
+        if self.name == "edit":
+            return str(self.new)
         if self.name == "schedule_mode":
             return _MODES[str(self.new)]
         return f"{self.name} {_short(self.old)} → {_short(self.new)}"

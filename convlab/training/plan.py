@@ -68,5 +68,5 @@ def _lrs(scheduler: LRScheduler, left: StepsLeft, each_step: bool) -> Iterator[f
         if (each_step or ends_epoch) and not over:
             try:
                 scheduler.step()
-            except ValueError:  # at its end, where the lr stays
+            except (ValueError, ArithmeticError):  # at its end, where the lr stays
                 over = True

@@ -4,6 +4,8 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
+from convlab.data.resolve import Data
+from convlab.spec import TrainSpec
 from convlab.training.trainer import Trainer
 
 
@@ -63,13 +65,23 @@ class StepsLeft:
         return self.present + self.per_epoch * self.epochs
 
 
+def batch_size(data: Data, spec: TrainSpec) -> int:
+    """Samples in a step: the recipe's, or that of the user's own `DataLoader`."""
+    return data.train.batch_size or spec.batch_size
+
+
+def steps_per_epoch(data: Data, spec: TrainSpec) -> int | None:
+    """Optimizer steps in an epoch; None where the number of samples is unknown."""
+    samples = data.train.num_samples
+    return None if samples < 1 else -(-samples // batch_size(data, spec))
+
+
 def steps_left(trainer: Trainer) -> StepsLeft | None:
     """What is left to do; None where the number of samples is unknown."""
-    samples = trainer.data.train.num_samples
-    if samples < 1:
+    per_epoch = steps_per_epoch(trainer.data, trainer.settings)
+    if per_epoch is None:
         return None
-    size = trainer.data.train.batch_size or trainer.settings.batch_size
-    per_epoch = -(-samples // size)
+    samples, size = trainer.data.train.num_samples, batch_size(trainer.data, trainer.settings)
     present = -(-(samples - trainer.position) // size) if trainer.epoch else per_epoch
     return StepsLeft(present, per_epoch, max(0, trainer.settings.epochs - max(trainer.epoch, 1)))
 

@@ -13,8 +13,9 @@ from torch import nn
 
 from convlab.data.resolve import Data, resolve
 from convlab.models.borrow import Snapshot, restore, snapshot
+from convlab.models.live import Edit, LiveModel
 from convlab.spec import SpecError, TrainSpec
-from convlab.training.active import active_runs, busy, claim, refuse_lent, release
+from convlab.training.active import active_runs, busy, claim, claim_again, on_loan, refuse_lent, release
 from convlab.training.control import Control
 from convlab.training.history import EpochRecord, History
 from convlab.training.host_random import numpy_untouched
@@ -24,7 +25,7 @@ from convlab.training.plan import Plan, plan
 from convlab.training.progress import Progress, Speedometer
 from convlab.training.schedules import throwaway
 from convlab.training.threads import own_threads
-from convlab.training.trainer import NO_DROPOUT, Criterion, NonFiniteError, Trainer
+from convlab.training.trainer import NO_DROPOUT, Criterion, EditOrUndo, NonFiniteError, Trainer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +38,7 @@ Point = Literal["start", "best", "last"]
 TICK_SECONDS: Final = 0.2
 """Shortest time between two calls of a listener, in seconds; `benchmarks/training.py` prints what they cost."""
 
-CHANGE_SECONDS: Final = 0.05
+CHANGE_SECONDS: Final = 0.1
 """The same while settings change: a hand that drags sends sixty a second."""
 
 # Held at an lr, not scaled to it and then held; a schedule begins at the lr that comes with it.
@@ -57,6 +58,7 @@ class Run:
         criterion: ``criterion(output, target) -> scalar loss``; cross-entropy for classes, squared error for numbers.
         journal: changes of an earlier run to make again, each at its step.
         name: shown beside the curve.
+        live: the model as it is bound already, so that edits before the run can be undone in it.
 
     Raises:
         SpecError, ValueError, TypeError: something given cannot work; the message names it and what would.
@@ -77,6 +79,7 @@ class Run:
         criterion: Criterion | None = None,
         journal: Sequence[Change] = (),
         name: str = "",
+        live: LiveModel | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(
@@ -94,10 +97,12 @@ class Run:
         self.error: BaseException | None = None
         self.traceback = ""
         self._trainer = Trainer(model, self.data, self.spec, criterion)
+        self._trainer.live = live
         self._points: dict[str, Snapshot] = {"start": snapshot(model)}
         self._last_step = 0
         for change in journal:
-            self._check({change.name: change.new})
+            if change.name != "edit":
+                self._check({change.name: change.new})
         self._to_replay = deque(sorted(journal, key=lambda change: change.step))
         self._control = Control()
         self._listeners: list[Listener] = []
@@ -262,6 +267,39 @@ class Run:
         self._control.change({name: changes[name] for name in sorted(changes, key=_urgency)})
         return self
 
+    def edit(self, path: str, **settings: object) -> Self:
+        """Change a layer of the network in flight: ``run.edit("conv2", out_channels=48)``; see `LiveModel.edit`.
+
+        A running run pauses at a step boundary, is edited, and goes on. The change is written in the journal.
+
+        Raises:
+            EditError: it cannot be; nothing has changed.
+            RuntimeError: the run has ended.
+        """
+        return self.apply(Edit(path, settings, seed=len(self.journal)))
+
+    def apply(self, edit: EditOrUndo) -> Self:
+        """The same for any `Edit`, and for ``"undo"`` and ``"redo"``.
+
+        Raises:
+            EditError, LookupError: it cannot be; nothing has changed.
+            RuntimeError: the run has ended.
+        """
+        if self.ended or self.state == "pending":
+            raise RuntimeError(f"this run is {self.state}; edit the model itself: convlab.bind(model, size).edit(...).")
+        runs = not self._control.standing
+        self.pause()
+        try:
+            with on_loan(self.model):  # nobody resumes it meanwhile
+                self._trainer.edit(edit)
+                self._points.clear()
+                claim_again(self, self.model)
+        finally:
+            self._tell()
+            if runs:
+                self.resume()
+        return self
+
     def restore(self, point: Point = "best") -> Self:
         """Put weights and buffers back: of the ``"best"`` epoch, the ``"start"``, or the ``"last"`` step before that.
 
@@ -279,6 +317,10 @@ class Run:
             restore(self._trainer.best[1], modes=False)
         elif point in self._points:
             restore(self._points[point], modes=False)
+        elif point == "start":
+            raise RuntimeError(
+                "the network was edited since this run began, so its first weights have no place any more."
+            )
         else:
             raise ValueError(f"point must be 'start', 'best' or 'last', got {point!r}; try run.restore('best').")
         return self

@@ -113,6 +113,14 @@ def _near(a: float, b: float) -> bool:
     return abs(a - b) <= max(1.0, 0.05 * b)
 
 
+def endless_note(lrs: npt.NDArray[np.float64]) -> str | None:
+    """A sentence where the lr outgrows all numbers."""
+    beyond = np.flatnonzero(~np.isfinite(lrs).all(axis=1))
+    if not beyond.size:
+        return None
+    return f"from step {beyond[0] + 1} on the lr is infinite and the training fails; it must not grow with every call."
+
+
 def flat_end_note(lrs: npt.NDArray[np.float64], cadence: Cadence, stride: int) -> str | None:
     """A sentence where the lr is next to nothing for more than the last tenth of the steps."""
     largest = lrs.max(axis=1)

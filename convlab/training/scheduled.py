@@ -106,7 +106,7 @@ class Scheduled:
                 scheduler.step(metric)
             else:
                 scheduler.step()
-        except ValueError as error:  # a schedule of fixed length is at its end
+        except (ValueError, ArithmeticError) as error:  # at the end of a fixed length, or of what a float holds
             self.over = f"{type(scheduler).__name__} has come to its end, the lr stays at {self.lr:.3g}: {error}"
 
     # -- the hand -----------------------------------------------------------------------------------------------------

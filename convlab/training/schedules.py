@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from convlab.schedule_spec import CADENCES, Cadence, ScheduleSpec
 from convlab.spec import TrainSpec
 from convlab.training.optimizers import build_optimizer
-from convlab.training.schedule_checks import cadence_notes, flat_end_note
+from convlab.training.schedule_checks import cadence_notes, endless_note, flat_end_note
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,12 +25,18 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 Maker = Callable[[optim.Optimizer], LRScheduler]
 
+_ASK_EVERY: Final = 1024
+
 # Left in the groups by a scheduler, where the next one on the same optimizer would take them for its own.
 _LEFTOVERS: Final = ("initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum")
 
 
 class ScheduleWarning(UserWarning):
     """A scheduler and the number of its steps do not fit together."""
+
+
+class Overtaken(Exception):  # noqa: N818  # nothing went wrong
+    """A curve that nobody waits for any more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +145,32 @@ def simulate(
         >>> simulate(ScheduleSpec("StepLR", step_size=2, gamma=0.1), 5, train=TrainSpec(lr=1.0)).lrs.round(3).tolist()
         [1.0, 1.0, 0.1, 0.1, 0.01]
     """
+    curve = curve_of(scheduler, steps, train=train, metrics=metrics, cadence=cadence, steps_per_epoch=steps_per_epoch)
+    for note in curve.notes:
+        warnings.warn(note, ScheduleWarning, stacklevel=2)
+    return curve
+
+
+def curve_of(
+    scheduler: ScheduleSpec | LRScheduler | Maker,
+    steps: int,
+    *,
+    train: TrainSpec | None = None,
+    metrics: Sequence[float] | None = None,
+    cadence: Cadence | None = None,
+    steps_per_epoch: int | None = None,
+    go_on: Callable[[], bool] | None = None,
+) -> ScheduleCurve:
+    """`simulate` without its warnings, for whoever shows `ScheduleCurve.notes` and may be overtaken by a newer wish.
+
+    Args:
+        scheduler, steps, train, metrics, cadence, steps_per_epoch: as for `simulate`.
+        go_on: asked now and then whether the curve is still wanted.
+
+    Raises:
+        ValueError, TypeError: as `simulate`.
+        Overtaken: `go_on` said no.
+    """
     _check_count("steps", steps, 100)
     if steps_per_epoch is not None:
         _check_count("steps_per_epoch", steps_per_epoch, 45)
@@ -151,13 +183,11 @@ def simulate(
     calls = steps // stride
     _check_metrics(made, metrics, calls)
     notes = cadence_notes(made, calls, cadence, steps_per_epoch)
-    lrs, momenta, stopped = _stepped(made, steps, stride, metrics)
-    if stopped is None and (note := flat_end_note(lrs, cadence, stride)):
-        notes.append(note)
+    lrs, momenta, stopped = _stepped(made, steps, stride, metrics, go_on)
     if stopped is not None:
         notes.insert(0, stopped)
-    for note in notes:
-        warnings.warn(note, ScheduleWarning, stacklevel=2)
+    elif note := endless_note(lrs) or flat_end_note(lrs, cadence, stride):
+        notes.append(note)
     return ScheduleCurve(
         name=type(made).__name__,
         lrs=lrs[:, 0] if lrs.shape[1] == 1 else lrs,
@@ -250,7 +280,11 @@ def _nothing() -> nn.Parameter:
 
 
 def _stepped(
-    scheduler: LRScheduler, steps: int, stride: int, metrics: Sequence[float] | None
+    scheduler: LRScheduler,
+    steps: int,
+    stride: int,
+    metrics: Sequence[float] | None,
+    go_on: Callable[[], bool] | None,
 ) -> tuple[Array, Array | None, str | None]:
     """The lrs, shape (steps, groups), the momenta, and the sentence on the error that would end the training."""
     optimizer = scheduler.optimizer
@@ -263,6 +297,8 @@ def _stepped(
         for group in groups:
             lrs.append(float(group["lr"]))  # a tensor would change with the next step
         momenta.append(momentum_of())
+        if done % _ASK_EVERY == 0 and go_on is not None and not go_on():
+            raise Overtaken
         if done % stride:
             continue
         try:
@@ -270,7 +306,7 @@ def _stepped(
                 scheduler.step()
             else:
                 scheduler.step(metrics[calls])  # type: ignore[arg-type]  # Plateau's own argument
-        except ValueError as error:  # a schedule of fixed length is at its end
+        except (ValueError, ArithmeticError) as error:  # at the end of a fixed length, or of what a float holds
             stopped = f"training would stop with an error after step {done}: {type(scheduler).__name__} says {error}"
             break
         calls += 1

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterator
 from types import ModuleType
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from convlab.data.resolve import Data
 from convlab.data.sources import Source, TensorSource
 from convlab.models.borrow import Snapshot, restore, snapshot
+from convlab.models.live import Edit, LiveModel, bind
 from convlab.schedule_spec import ScheduleSpec
 from convlab.spec import SpecError, TrainSpec
 from convlab.training.buffers import Buffers
@@ -27,6 +29,7 @@ from convlab.training.scheduled import Scheduled
 from convlab.training.scores import Scores
 from convlab.training.threads import mult_adds, num_threads
 
+EditOrUndo = Edit | Literal["undo", "redo"]
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
 VALID_BATCH = 128
@@ -73,25 +76,31 @@ class Trainer:
                 f"{type(model).__name__} has no parameters to train; thaw one, such as "
                 "`model.conv1.requires_grad_(True)`, or add a layer that has weights."
             )
-        self.dropouts = {m: m.p for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)}
+        self.dropouts = _dropouts(model)
         if spec.dropout is not None:
             if not self.dropouts:
                 raise SpecError(
                     f"dropout={spec.dropout:g} has no layer to act on in {type(model).__name__}; {NO_DROPOUT}"
                 )
             self._set_dropout(spec.dropout)
+        self.live: LiveModel | None = None
         self.optimizer = build_optimizer(self.params, spec)
         self.scheduled = Scheduled(self.optimizer, spec.schedule, spec.lr)
         self.scheduled.set_mode(spec.schedule_mode)
         self._lr = self.scheduled.lr
+        self._look_at_model()
+        self._found_inf = torch.zeros(1, device=self.device)
+        self._one = torch.ones(1, device=self.device)
+        self.threads = spec.threads or num_threads(mult_adds(model, self._sample()) * spec.batch_size)
+
+    def _look_at_model(self) -> None:
+        """What a step needs to know of the model's structure."""
+        model = self.model
         self._apply_gradients = fused_step(self.optimizer)
         self._buffers = Buffers(model)
         self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
         self._draws = may_draw(model) or self._own_criterion is not None
         self._draws_from = drawn_from(*model_code(model), self._own_criterion)
-        self._found_inf = torch.zeros(1, device=self.device)
-        self._one = torch.ones(1, device=self.device)
-        self.threads = spec.threads or num_threads(mult_adds(model, self._sample()) * spec.batch_size)
 
     def _materialize_lazy(self) -> None:
         if any(nn.parameter.is_lazy(p) for p in self.model.parameters()):
@@ -118,6 +127,9 @@ class Trainer:
 
     def set(self, name: str, value: object) -> None:
         """Put one setting in force from the next update on, and write it in the journal."""
+        if name == "edit":
+            self.edit(cast(EditOrUndo, value))
+            return
         old, before = getattr(self.settings, name), self.scheduled.lr
         self.settings = self.settings.changed(**{name: value})
         new = getattr(self.settings, name)
@@ -137,6 +149,25 @@ class Trainer:
             self.scheduled.set_mode(new)
         self.journal.append(Change(self.history.num_steps, name, old, new))
         self._take_lr()
+
+    def edit(self, edit: EditOrUndo) -> None:
+        """Change the network between two steps, or undo or redo such a change; the optimizer follows.
+
+        Raises:
+            EditError, LookupError: it cannot be, and nothing has changed.
+        """
+        self.live = self.live or bind(self.model, (1, *self.data.input_size))
+        if isinstance(edit, Edit):
+            self.live.apply(edit, self.optimizer)
+        else:
+            (self.live.undo if edit == "undo" else self.live.redo)(self.optimizer)
+        self.params = [param for param in self.model.parameters() if param.requires_grad]
+        self.dropouts = _dropouts(self.model)
+        self._look_at_model()
+        self.enter_training()
+        # Weights of another structure cannot be put back.
+        self.best = None
+        self.journal.append(Change(self.history.num_steps, "edit", None, edit))
 
     def _set_schedule(self, schedule: ScheduleSpec | None) -> None:
         for name in ("momentum", "betas"):  # the schedule before may have cycled it
@@ -323,6 +354,10 @@ class Trainer:
         """After the last epoch: with early stopping, put the best epoch's weights back."""
         if self.settings.patience is not None and self.settings.restore_best and self.best is not None:
             restore(self.best[1], modes=False)
+
+
+def _dropouts(model: nn.Module) -> dict[nn.modules.dropout._DropoutNd, float]:
+    return {m: m.p for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)}
 
 
 def _score(record: EpochRecord) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,8 @@ class Flow:
     """
 
     labels: Labels
+    is_binding: bool = True
+    """Whether it is of interest what holds channels together."""
     uses: dict[int, list[Use]] = field(default_factory=dict)
     outputs: list[tuple[tuple[int, ...], Keys]] = field(default_factory=list)
     pins: dict[int, str] = field(default_factory=dict)
@@ -85,6 +88,8 @@ class Flow:
 
     def pin(self, channel: Tensor, reason: str) -> None:
         """Note why these channels must stay as many as they are."""
+        if not self.is_binding:
+            return
         for label in names.compact(channel).unique().tolist():
             self.pins.setdefault(self._base(label), reason)
 
@@ -108,8 +113,16 @@ class Flow:
         key = self.labels.keys[label]
         return isinstance(key, tuple) and key[0] == "reduced"
 
+    def roots_of(self, layer: nn.Module) -> list[int]:
+        """The labels that stand for a layer's channels."""
+        count = getattr(layer, "out_features" if isinstance(layer, nn.Linear) else "out_channels")
+        labels = self.labels.outputs(id(layer), count, getattr(layer, "groups", 1))
+        return [self.root(label) for label in labels.tolist()]
+
     def tie(self, a: Tensor, b: Tensor, what: str) -> None:
         """Note that channels meet element by element; `a` and `b` have one shape."""
+        if not self.is_binding:
+            return
         a, b = self._both(a, b)
         different = a != b
         if not bool(different.any()):
@@ -136,6 +149,16 @@ class Flow:
             self.ties[label] = self.ties.get(above, above)
             label = above
         return label
+
+    @cached_property
+    def tied(self) -> dict[int, set[int]]:
+        """By the label that stands for them: the layers whose channels are tied."""
+        found: dict[int, set[int]] = {}
+        for label in {*self.ties, *self.ties.values()}:
+            key = self.labels.keys[label]
+            if isinstance(key, tuple) and key[0] == "out":
+                found.setdefault(self.root(label), set()).add(key[1])
+        return found
 
     def described(self, label: int) -> str:
         """What a label stands for, in words."""

@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _pop_mode_temporarily
 
 from convlab.models._edit import labels as names
 from convlab.models._edit.errors import Refusal
 from convlab.models._edit.flow import Flow, labels_of, parameters_of
+from convlab.models._edit.flow_rules import window
 from convlab.models._edit.kinds import arguments_of, dims_of, kind_of, why_not_plain
 from convlab.models._edit.labels import Labelled
-from convlab.models._trace.tracer import tensors_in
+from convlab.models._trace import table
+from convlab.models._trace.tracer import tensors_in, tensors_of
 
 _MACHINERY = frozenset(vars(nn.Module()))
 Native = Callable[[Tensor], Tensor]
@@ -26,7 +29,8 @@ def call_layer(flow: Flow, layer: nn.Module, token: int, native: Callable[..., A
     found = labels_of(x) if isinstance(x, Tensor) else None
     rule = _rule(layer)
     if rule is not None and isinstance(x, Tensor) and found is not None and not why_not_plain(layer):
-        return rule(flow, layer, token, native, x, found)
+        with _pop_mode_temporarily():  # else the labels' own operations would be followed too
+            return rule(flow, layer, token, native, x, found)
     if not parameters_of(layer) and "parametrizations" not in layer._modules:
         return native(*args, **kwargs)
     flow.running = True
@@ -47,8 +51,10 @@ def _rule(layer: nn.Module) -> Callable[..., Tensor] | None:
         return _convolution
     if kind.family == "linear":
         return _linear
-    if kind.family == "dropout":
+    if kind.family in ("dropout", "activation") and not isinstance(layer, nn.PReLU):
         return _as_it_is
+    if kind.family == "pool":
+        return _pooling
     if isinstance(layer, nn.PReLU):
         return _per_channel if layer.num_parameters > 1 else _as_it_is
     if kind.family != "norm" or isinstance(layer, nn.Identity):
@@ -56,10 +62,20 @@ def _rule(layer: nn.Module) -> Callable[..., Tensor] | None:
     return _layer_norm if isinstance(layer, nn.LayerNorm) else _per_channel
 
 
+_BARE: dict[type[nn.Module], type[nn.Module]] = {}
+
+
+def _bare(kind: type[nn.Module]) -> type[nn.Module]:
+    """The class without its initialisation, which takes its time on meta too."""
+    if kind not in _BARE:
+        _BARE[kind] = type(kind.__name__, (kind,), {"reset_parameters": lambda _: None})
+    return _BARE[kind]
+
+
 def refit(layer: nn.Module, **changes: Any) -> None:
     """Give a layer on meta other arguments, and weights of the shapes that these ask for."""
     like = next(iter(parameters_of(layer)), None)
-    made = type(layer)(**(arguments_of(layer) | changes), **weightless(layer))
+    made = _bare(type(layer))(**(arguments_of(layer) | changes), **weightless(layer))
     for name, value in vars(made).items():
         if name not in _MACHINERY:
             vars(layer)[name] = value
@@ -80,14 +96,6 @@ def weightless(layer: nn.Module) -> dict[str, Any]:
     return {"device": "meta", "dtype": like.dtype if like is not None else torch.get_default_dtype()}
 
 
-def _unwatched(flow: Flow, native: Native, x: Tensor) -> Tensor:
-    flow.running = True
-    try:
-        return native(x)
-    finally:
-        flow.running = False
-
-
 # -- convolutions ------------------------------------------------------------------------------------------------
 
 
@@ -95,7 +103,7 @@ def _convolution(flow: Flow, layer: Any, token: int, native: Native, x: Tensor, 
     dims = dims_of(layer)
     dim = x.dim() - dims - 1
     if dim < 0:
-        return _unwatched(flow, native, x)  # torch says what is wrong
+        return native(x)  # torch says what is wrong
     count = x.shape[dim]
     taken = names.read_along(found.channel, dim)
     if taken is None:
@@ -116,21 +124,33 @@ def _convolution(flow: Flow, layer: Any, token: int, native: Native, x: Tensor, 
             )
         else:
             refit(layer, in_channels=count)
-    y = _unwatched(flow, native, x)
-    made = channels = flow.labels.outputs(token, layer.out_channels)
+    y = x.new_empty(_size_of(flow, layer, x, dim))
+    made = channels = flow.labels.outputs(token, layer.out_channels, layer.groups)
     if is_depthwise and taken is not None:
-        each = range(layer.out_channels // count)
-        made = flow.labels.many(("depthwise", token, label, i) for label in taken.tolist() for i in each)
-        channels = taken if len(each) == 1 else made
+        each = layer.out_channels // count
+        made = flow.labels.many(("depthwise", token, label, i) for label in taken.tolist() for i in range(each))
+        channels = made.clone()
+        channels[::each] = taken  # the first of each is known as the one that it is made of
     flow.fresh(y, channels, dim, range(dim + 1, y.dim()))
     flow.note(token, None if taken is None else names.keys_of(taken), names.keys_of(made))
     return y
 
 
+def _size_of(flow: Flow, layer: Any, x: Tensor, dim: int) -> tuple[int, ...]:
+    sizes = tuple(x.shape[dim + 1 :])
+    more = (layer.output_padding,) if layer.transposed else ()
+    rule = table.conv_transpose if layer.transposed else table.conv
+    try:
+        made = rule(sizes, layer.kernel_size, layer.stride, layer.padding, *more, layer.dilation)
+    except ValueError as refusal:
+        raise Refusal(f"{flow.path}.{str(refusal).partition('; ')[0]}") from None
+    return (*x.shape[:dim], layer.out_channels, *(one.output_size for one in made))
+
+
 # -- linear ------------------------------------------------------------------------------------------------------
 
 
-def _linear(flow: Flow, layer: Any, token: int, native: Native, x: Tensor, found: Labelled) -> Tensor:
+def _linear(flow: Flow, layer: Any, token: int, _: Native, x: Tensor, found: Labelled) -> Tensor:
     last = x.dim() - 1
     count = x.shape[last]
     rows_differ = any(names.varies(found.channel, dim) for dim in range(last))
@@ -149,7 +169,7 @@ def _linear(flow: Flow, layer: Any, token: int, native: Native, x: Tensor, found
                 f"{flow.path} takes {layer.in_features} features that cannot be followed to where they are made"
             )
         refit(layer, in_features=count)
-    y = _unwatched(flow, native, x)
+    y = x.new_empty((*x.shape[:-1], layer.out_features))
     made = flow.labels.outputs(token, layer.out_features)
     if mixes_places:
         shape = tuple(y.shape)
@@ -164,10 +184,17 @@ def _linear(flow: Flow, layer: Any, token: int, native: Native, x: Tensor, found
 # -- normalisation -----------------------------------------------------------------------------------------------
 
 
-def _as_it_is(flow: Flow, _: Any, token: int, native: Native, x: Tensor, found: Labelled) -> Tensor:
-    y = _unwatched(flow, native, x)
+def _as_it_is(flow: Flow, layer: Any, token: int, _: Native, x: Tensor, found: Labelled) -> Tensor:
+    y = x if getattr(layer, "inplace", False) else torch.empty_like(x)
     flow.put(y, found.channel, found.place)
     flow.note(token, np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64))
+    return y
+
+
+def _pooling(flow: Flow, layer: Any, _: int, native: Native, x: Tensor, __: Labelled) -> Tensor:
+    y = native(x)
+    if not window(flow, x, tensors_of(y), dims_of(layer)):
+        flow.lose(tensors_of(y), [x], flow.path)
     return y
 
 
@@ -175,7 +202,7 @@ def _per_channel(flow: Flow, layer: Any, token: int, native: Native, x: Tensor, 
     unbatched = isinstance(layer, nn.modules.instancenorm._InstanceNorm) and x.dim() == dims_of(layer) + 1
     dim = 0 if unbatched else 1
     if x.dim() <= dim:
-        return _unwatched(flow, native, x)
+        return native(x)
     count, taken = x.shape[dim], names.read_along(found.channel, dim)
     name = next(n for n in ("num_features", "num_channels", "num_parameters") if hasattr(layer, n))
     if taken is None:
@@ -191,34 +218,27 @@ def _per_channel(flow: Flow, layer: Any, token: int, native: Native, x: Tensor, 
                 f"{flow.path} takes {getattr(layer, name)} channels that cannot be followed to where they are made"
             )
         refit(layer, **{name: count})
-    y = x
-    if not isinstance(layer, nn.modules.batchnorm._NormBase):  # torch may ask for more than one value per channel
-        y = _unwatched(flow, native, x)
-    else:
-        _check_dims(layer, x)
-        y = torch.empty_like(x)
+    if isinstance(layer, nn.modules.batchnorm._NormBase):
+        layer._check_input_dim(x)
+    y = torch.empty_like(x)
     flow.put(y, found.channel, found.place)
     keys = None if taken is None else names.keys_of(taken)
     flow.note(token, keys, keys)
     return y
 
 
-def _check_dims(layer: Any, x: Tensor) -> None:
-    layer._check_input_dim(x)
-
-
 def _layer_norm(flow: Flow, layer: Any, token: int, native: Native, x: Tensor, found: Labelled) -> Tensor:
     count = len(layer.normalized_shape)
     lead = x.dim() - count
     if lead < 0:
-        return _unwatched(flow, native, x)
+        return native(x)
     row = (0,) * lead
     taken = names.keys_of(found.channel[row].reshape(-1).clone(), found.place[row].reshape(-1).clone())
     if any(names.varies(found.channel, dim) for dim in range(lead)):
         taken = np.arange(len(taken), dtype=np.int64)  # over positions, and each channel by itself
     if (shape := tuple(x.shape[lead:])) != tuple(layer.normalized_shape):
         refit(layer, normalized_shape=shape)
-    y = _unwatched(flow, native, x)
+    y = torch.empty_like(x)
     flow.put(y, found.channel, found.place)
     flow.note(token, taken, taken)
     return y

@@ -18,8 +18,7 @@ from convlab.models._trace.tracer import META, tensors_in
 
 _MOVES = words(
     "view _unsafe_view reshape permute transpose t unsqueeze squeeze expand cat stack split split_with_sizes chunk "
-    "slice select narrow"
-    " flip roll repeat clone alias detach lift_fresh contiguous _to_copy unbind diagonal "
+    "slice select narrow flip roll repeat clone alias detach lift_fresh contiguous _to_copy unbind diagonal "
     "pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle movedim unfold index index_select copy "
     "repeat_interleave _reshape_alias view_as_real tile lift narrow_copy squeeze_ unsqueeze_ transpose_ t_"
 )
@@ -93,8 +92,8 @@ def _followed(
         return _like(flow, args[0], outputs[0])
     if name == "constant_pad_nd":
         return _pad(flow, args, outputs[0])
-    if window := _WINDOWS.fullmatch(name):
-        return _window(flow, args[0], outputs, int(window[2]))
+    if found := _WINDOWS.fullmatch(name):
+        return window(flow, args[0], outputs, int(found[2]))
     plain = name.removesuffix("_")
     if plain in _REDUCES and not (plain in ("max", "min") and len(list(tensors_in(args))) > 1):
         return _reduce(flow, func, args, kwargs, outputs)
@@ -185,7 +184,7 @@ def _pad(flow: Flow, args: tuple[Any, ...], output: Tensor) -> bool:
 # -- windows, reductions -----------------------------------------------------------------------------------------
 
 
-def _window(flow: Flow, given: Tensor, outputs: list[Tensor], count: int) -> bool:
+def window(flow: Flow, given: Tensor, outputs: list[Tensor], count: int) -> bool:
     """What slides over the last dimensions keeps every channel to itself."""
     found = labels_of(given)
     if found is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -23,13 +24,15 @@ _COLUMNS: Final = 1 << (_PLACES - 1)  # places that are no coordinates lie from 
 class Labels:
     """A number for each key, the same in every run through the same model, so that two runs can be compared.
 
-    Keys are ``("out", layer, i)`` for a layer's channel, ``("input", name)``, ``("depthwise", layer, label, i)`` for
-    a channel that a depthwise layer makes of another, and ``("unknown", what)``.
+    Keys are ``("out", layer, i)`` for a layer's channel, ``("out", layer, (group, i))`` for one made in groups,
+    ``("input", name)``, ``("depthwise", layer, label, i)`` for a channel that a depthwise layer makes of another,
+    ``("reduced", n)`` for what is one for many channels, and ``("unknown", n)``.
     """
 
     def __init__(self) -> None:
         self._numbers: dict[Hashable, int] = {"constant": CONSTANT}
         self.keys: list[Hashable] = ["constant"]
+        self._outputs: dict[int, Tensor] = {}
 
     def one(self, key: Hashable) -> int:
         """The number of a key."""
@@ -42,9 +45,15 @@ class Labels:
         """The numbers of many keys."""
         return torch.tensor([self.one(key) for key in keys], dtype=torch.int64)
 
-    def outputs(self, layer: int, count: int) -> Tensor:
-        """The numbers of a layer's channels."""
-        return self.many(("out", layer, i) for i in range(count))
+    def outputs(self, layer: int, count: int, groups: int = 1) -> Tensor:
+        """The numbers of a layer's channels; in groups, a channel is known by its place in its group."""
+        if groups > 1:
+            each = count // groups
+            return self.many(("out", layer, (i // each, i % each)) for i in range(count))
+        known = self._outputs.get(layer)
+        if known is None or len(known) < count:
+            known = self._outputs[layer] = self.many(("out", layer, i) for i in range(count))
+        return known[:count]
 
 
 class Labelled:
@@ -68,15 +77,20 @@ def everywhere(label: int, shape: Sequence[int]) -> Tensor:
     return torch.full((1,) * len(shape), label, dtype=torch.int64).expand(tuple(shape))
 
 
-def grid(shape: Sequence[int], dims: Sequence[int]) -> Tensor:
+def grid(shape: Sequence[int], dims: Iterable[int]) -> Tensor:
     """Places counted from the centre along `dims` (at most three), so that those of two sizes can be compared."""
+    return _grid(tuple(shape), tuple(dims))
+
+
+@lru_cache(maxsize=512)
+def _grid(shape: tuple[int, ...], dims: tuple[int, ...]) -> Tensor:
     place = torch.zeros((1,) * len(shape), dtype=torch.int64)
     for i, dim in enumerate(dims[:3]):
         size = shape[dim]
         half = 1 << (_COORDINATE - 1)
         coordinate = (torch.arange(size) - size // 2 + half).clamp(0, 2 * half - 1)
         place = place + (along(coordinate, dim, _only(shape, dim)) << (i * _COORDINATE))
-    return place.expand(tuple(shape))
+    return place.expand(shape)
 
 
 def _only(shape: Sequence[int], dim: int) -> tuple[int, ...]:
@@ -131,11 +145,11 @@ def matched(old: Keys, new: Keys) -> NDArray[np.int64]:
     found = np.full(len(new), -1, dtype=np.int64)
     if not len(old) or not len(new):
         return found
-    where = {}
-    for index, pair in enumerate(zip(old.tolist(), _occurrences(old).tolist(), strict=True)):
-        where[pair] = index
-    for index, pair in enumerate(zip(new.tolist(), _occurrences(new).tolist(), strict=True)):
-        found[index] = where.get(pair, -1)
+    order = np.argsort(old, kind="stable")
+    ordered = old[order]
+    at = np.searchsorted(ordered, new, "left") + _occurrences(new)
+    there = at < np.searchsorted(ordered, new, "right")
+    found[there] = order[at[there]]
     return found
 
 

@@ -179,7 +179,7 @@ def _size_at(found: Trace, path: str, *, before: bool) -> tuple[int, ...]:
 
 def _run(twin: Twin, base: Base) -> Flow:
     try:
-        return twin.run(base.inputs, base.labels)
+        return twin.run(base.inputs, base.labels, is_binding=False)
     except (Refusal, EditError):
         raise
     except Exception as failure:

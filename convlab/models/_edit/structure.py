@@ -60,11 +60,11 @@ def set_otherwise(twin: Twin, base: Flow, path: str, layer: nn.Module, asked: Ma
     if count is not None and not _is_depthwise(layer):
         _check_pins(base, layer)
         for other, other_path in partners(twin.live, base, layer):
+            if isinstance(other, nn.modules.conv._ConvNd):
+                _check_groups(arguments_of(other) | {"out_channels": count}, by_groups=False, path=other_path)
             refit(twin.of(other), **{_out(other): count})
-            _check_groups(twin.of(other), other_path)
     if settings:
         _refit(changed, settings)
-    _check_groups(changed, path)
 
 
 def _refit(layer: nn.Module, settings: dict[str, Any]) -> None:
@@ -72,28 +72,24 @@ def _refit(layer: nn.Module, settings: dict[str, Any]) -> None:
         stride = settings.get("stride", layer.stride)
         if settings["padding"] == "same" and any(s != 1 for s in (stride if isinstance(stride, tuple) else (stride,))):
             raise Refusal("padding='same' needs a stride of 1", only={"padding": 0}, never=True)
+    if {"groups", "out_channels"} & set(settings):
+        _check_groups(arguments_of(layer) | settings, by_groups="groups" in settings)
     try:
         refit(layer, **settings)
-    except ValueError as failure:  # torch's constructors refuse what does not divide
-        raise Refusal(_first_line(failure), **_what_divides(layer, settings)) from failure
-
-
-def _what_divides(layer: Any, settings: dict[str, Any]) -> dict[str, Any]:
-    if "groups" not in settings and "out_channels" in settings:
-        return {"step": layer.groups}
-    return {}
+    except ValueError as failure:  # torch's constructors refuse some combinations
+        raise Refusal(_first_line(failure)) from failure
 
 
 def _first_line(failure: Exception) -> str:
     return str(failure).strip().partition("\n")[0].rstrip(".")
 
 
-def _check_groups(layer: Any, path: str) -> None:
-    if isinstance(layer, nn.modules.conv._ConvNd) and layer.out_channels % layer.groups:
-        raise Refusal(
-            f"{path} works in groups={layer.groups}, which do not divide its {layer.out_channels} output channels",
-            step=layer.groups,
-        )
+def _check_groups(arguments: dict[str, Any], *, by_groups: bool, path: str = "it") -> None:
+    groups = arguments["groups"]
+    for name in ("in_channels", "out_channels"):
+        if arguments[name] % groups:
+            reason = f"{path} would work in groups={groups}, which do not divide {name}={arguments[name]}"
+            raise Refusal(reason, step=0 if by_groups else groups)
 
 
 def _is_depthwise(layer: nn.Module) -> bool:
@@ -113,36 +109,28 @@ def partners(model: nn.Module, base: Flow, layer: nn.Module) -> list[tuple[nn.Mo
     Raises:
         Refusal: they are tied in part only, or one of them cannot be edited.
     """
-    count = getattr(layer, _out(layer), None)
-    if count is None or _is_depthwise(layer):
+    if not hasattr(layer, _out(layer)) or _is_depthwise(layer):
         return []
-    mine = [base.root(label) for label in base.labels.outputs(id(layer), count).tolist()]
-    roots = set(mine)
-    others: dict[int, dict[int, int]] = {}
-    for label in list(base.ties):
-        key = base.labels.keys[label]
-        if isinstance(key, tuple) and key[0] == "out" and key[1] != id(layer) and base.root(label) in roots:
-            others.setdefault(key[1], {})[key[2]] = base.root(label)
-    # The label that stands for all has no entry of its own.
-    for root in roots:
-        key = base.labels.keys[root]
-        if isinstance(key, tuple) and key[0] == "out" and key[1] != id(layer):
-            others.setdefault(key[1], {})[key[2]] = root
+    mine = base.roots_of(layer)
+    others = {token for root in mine for token in base.tied.get(root, ())} - {id(layer)}
+    if not others:
+        return []
     paths = {id(module): (module, path) for path, module in model.named_modules()}
     found = []
-    for token, channels in others.items():
+    for token in others:
         other, path = paths[token]
-        if [channels.get(i) for i in range(getattr(other, _out(other)))] != mine:
+        if base.roots_of(other) != mine:
             raise Refusal(f"some of its channels are added to some of {path}'s, and only some", never=True)
         if reason := why_not_plain(other):
             raise Refusal(f"its channels are added to those of {path}, which {reason}", never=True)
         found.append((other, path))
-    return sorted(found, key=lambda pair: list(paths).index(id(pair[0])))
+    places = {token: i for i, token in enumerate(paths)}
+    return sorted(found, key=lambda pair: places[id(pair[0])])
 
 
 def _check_pins(base: Flow, layer: nn.Module) -> None:
     """Refuse where a channel of the layer, or one that is tied to it, must stay."""
-    roots = {base.root(label) for label in base.labels.outputs(id(layer), getattr(layer, _out(layer))).tolist()}
+    roots = set(base.roots_of(layer))
     for label, reason in base.pins.items():
         if base.root(label) in roots:
             raise Refusal(f"what it makes {reason}", never=True)

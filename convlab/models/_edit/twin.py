@@ -43,14 +43,14 @@ class Twin:
         """What a twin's labels are known by: the live module's id, its own where it is new."""
         return id(self.stands_for.get(id(module)) or self.instead_of.get(id(module), module))
 
-    def run(self, inputs: Inputs, labels: Labels) -> Flow:
+    def run(self, inputs: Inputs, labels: Labels, *, is_binding: bool = True) -> Flow:
         """A forward on labels; layers with weights make themselves fit what they are given.
 
         Raises:
             Refusal: a layer cannot.
             Exception: what the forward raised.
         """
-        flow = Flow(labels)
+        flow = Flow(labels, is_binding)
         with streams_given_back(torch_stream=True), _watched(self, flow), torch.no_grad():
             fed = begin(flow, inputs)
             with Following(flow):

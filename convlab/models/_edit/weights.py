@@ -25,7 +25,8 @@ class Carry:
     ``rows``
         For each new row the old one, or -1: then the row is fresh.
     ``columns``
-        For each new row and column the old column, or -1: then it is zero; None where columns stay as they are.
+        For each new column the old one, or -1: then it is zero; in groups, for each new row and column. None where
+        columns stay as they are.
     ``offsets``
         For each axis of the kernel where the old one begins in the new one; negative where it is cut.
     ``groups``
@@ -60,9 +61,13 @@ class Carry:
         if self.columns is not None:
             columns = torch.from_numpy(self.columns).to(was.device)
             index = columns.clamp(min=0)
-            index = index.reshape(*index.shape, *(1,) * (kept.dim() - 2)).expand(*index.shape, *kept.shape[2:])
-            kept = kept.gather(1, index)
-            kept[columns < 0] = 0
+            if columns.dim() == 1:
+                kept = kept[:, index]
+                kept[:, columns < 0] = 0
+            else:
+                index = index.reshape(*index.shape, *(1,) * (kept.dim() - 2)).expand(*index.shape, *kept.shape[2:])
+                kept = kept.gather(1, index)
+                kept[columns < 0] = 0
         made = torch.zeros_like(new)
         into, out_of = [], []
         for axis, offset in enumerate(self.offsets):
@@ -127,7 +132,7 @@ def _carries(old: Any, new: Any, before: Use, after: Use) -> dict[str, Carry]:
     if isinstance(old, nn.Linear) and type(old) is type(new):
         rows = _matched(before.made, after.made, old.out_features, new.out_features)
         columns = _matched(before.taken, after.taken, old.in_features, new.in_features)
-        return _with_bias(Carry(rows, _spread(columns, old.in_features, rows)), rows)
+        return _with_bias(Carry(rows, _moved(columns, old.in_features)), rows)
     if isinstance(old, nn.PReLU) and isinstance(new, nn.PReLU):
         return {"weight": Carry(_per_channel(before, after, old.num_parameters, new.num_parameters))}
     return _of_norm(old, new, before, after)
@@ -147,10 +152,8 @@ def _matched(old: Keys | None, new: Keys | None, before: int, after: int) -> Ind
     return np.where(position < before, position, -1)
 
 
-def _spread(columns: Index, before: int, rows: Index) -> Index | None:
-    if len(columns) == before and (columns == np.arange(before)).all():
-        return None
-    return np.broadcast_to(columns, (len(rows), len(columns))).copy()
+def _moved(columns: Index, before: int) -> Index | None:
+    return None if len(columns) == before and (columns == np.arange(before)).all() else columns
 
 
 def _of_convolution(old: Any, new: Any, before: Use, after: Use) -> dict[str, Carry]:
@@ -159,7 +162,7 @@ def _of_convolution(old: Any, new: Any, before: Use, after: Use) -> dict[str, Ca
     offsets = tuple((n - 1) // 2 - (o - 1) // 2 for o, n in zip(old.kernel_size, new.kernel_size, strict=True))
     groups = (old.groups, new.groups)
     whole = groups == (1, 1)
-    local = _spread(columns, old.in_channels, rows) if whole else _within_groups(rows, columns, old, new)
+    local = _moved(columns, old.in_channels) if whole else _within_groups(rows, columns, old, new)
     weight = Carry(rows, local, offsets, groups if old.transposed else None)
     return _with_bias(weight, rows)
 
