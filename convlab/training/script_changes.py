@@ -144,6 +144,11 @@ class Changes:
     def __init__(self, spec: TrainSpec, journal: Iterable[Change], *, overruns: bool) -> None:
         self.spec = spec
         self.journal = sorted(journal, key=lambda change: change.step)
+        if edit := next((change for change in self.journal if change.name == "edit"), None):
+            raise NotImplementedError(
+                f"the network was edited after step {edit.step} ({edit}), which no script says yet; "
+                "try script_for(model, data, spec) for a training of the network as it is now."
+            )
         schedules = [spec.schedule, *(one.new for one in self.journal if one.name == "schedule")]
         self.schedules = [one for one in schedules if isinstance(one, ScheduleSpec)]
         modes = {spec.schedule_mode, *(one.new for one in self.journal if one.name == "schedule_mode")}
