@@ -56,7 +56,7 @@ def script(run: "Run", weights: str | None = None) -> str:
     trainer = run._trainer
     return _Script(
         model=run.model,
-        start=run._points["start"],
+        start=run._points.get("start") or snapshot(run.model),
         data=run.data,
         spec=run.spec,
         journal=run.journal,
@@ -101,6 +101,10 @@ def script_for(
 
 def save_start(run: "Run", path: str | Path = "weights.pt") -> None:
     """Write the weights and buffers that a run began with, for a script that loads them."""
+    if "start" not in run._points:
+        raise RuntimeError(
+            "the network was edited, so the weights that it began with are gone; save model.state_dict()."
+        )
     began = {id(tensor): was for tensor, was in run._points["start"].tensors}
     state = run.model.state_dict(keep_vars=True)
     torch.save({name: began.get(id(tensor), tensor.detach()) for name, tensor in state.items()}, path)

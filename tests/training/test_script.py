@@ -159,7 +159,7 @@ def test_an_edit_in_mid_run_is_refused_with_a_way_on():
     run = Run(lenet(), some_digits(), TrainSpec(epochs=1)).step(2)
     run.edit("conv2", out_channels=8)
     run.resume().wait()
-    with pytest.raises(NotImplementedError, match="edited after step 2 .*try script_for"):
+    with pytest.raises(NotImplementedError, match=r"edited after step 2 .*try script_for"):
         run.code()
     assert "conv2=nn.Conv2d(16, 8, kernel_size=3, padding=1)" in script_for(run.model, run.data, run.spec)
 
