@@ -5,24 +5,20 @@ that `build` draws.
 """
 
 import inspect
-from collections import OrderedDict
-from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import nn
 
 from convlab.limits import SpecError
-from convlab.models.branches import Add, Concat
+from convlab.models.branches import Concat
+from convlab.models.calls import BRANCHES, calls, made, source
 from convlab.models.drawing import drawings
-from convlab.models.plan import Call, plan
+from convlab.models.plan import plan
 from convlab.models.trace import Trace, trace
 from convlab.net_spec import NetSpec
 
 MOST_PARAMS: Final = 2**31
-_WIDTH: Final = 88
-_INDENT: Final = 4
-_BRANCHES: Final = {"Add": Add, "Concat": Concat}
 
 
 def build(spec: NetSpec, seed: int = 0) -> nn.Module:
@@ -55,7 +51,7 @@ def build(spec: NetSpec, seed: int = 0) -> nn.Module:
     with torch.random.fork_rng(devices=()):
         # Not torch.manual_seed, which would reach the accelerators' generators too.
         torch.default_generator.manual_seed(seed)
-        network: nn.Module = _made(planned.network)
+        network: nn.Module = made(planned.network)
         for drawing in drawings(spec.init, planned.weights):
             drawing.draw(network)
     return network
@@ -95,32 +91,18 @@ def code(spec: NetSpec) -> str:
         <BLANKLINE>
     """
     planned = plan(spec)
-    classes = [_BRANCHES[name] for name in sorted(_BRANCHES) if _calls(planned.network, name)]
+    classes = [BRANCHES[name] for name in sorted(BRANCHES) if calls(planned.network, name)]
     imports = ["from collections import OrderedDict", ""]
     imports += ["import torch"] * (Concat in classes) + [f"from torch import {'Tensor, ' * bool(classes)}nn"]
     head = ["\n".join(imports), *(inspect.getsource(one).rstrip() for one in classes)]
-    model = f"model = {_source(planned.network, 0, len('model = '))}"
+    model = f"model = {source(planned.network, 0, len('model = '))}"
     parts = [model, *(drawing.source() for drawing in drawings(spec.init, planned.weights))]
     return "\n\n\n".join(head) + ("\n\n\n" if classes else "\n\n") + "\n\n".join(parts) + "\n"
 
 
-def _made(value: Any) -> Any:
-    if not isinstance(value, Call):
-        return value
-    args = [_made(one) for one in value.args]
-    keywords = {name: _made(one) for name, one in value.keywords.items()}
-    return _function(value.function)(*args, **keywords)
-
-
-def _function(name: str) -> Any:
-    if name == "OrderedDict":
-        return OrderedDict
-    return _BRANCHES[name] if name in _BRANCHES else getattr(nn, name.removeprefix("nn."))
-
-
 def _without_weights(spec: NetSpec) -> nn.Module:
     with torch.device("meta"):
-        network: nn.Module = _made(plan(spec).network)
+        network: nn.Module = made(plan(spec).network)
     return network
 
 
@@ -132,38 +114,3 @@ def _check_params(spec: NetSpec) -> None:
             f"the network would have {sum(sizes.values()):,} parameters, more than {MOST_PARAMS:,}, most of them in "
             f"{largest}; try fewer filters, more pooling or head=Head('avg')."
         )
-
-
-def _calls(value: Any, name: str) -> bool:
-    if not isinstance(value, Call):
-        return False
-    return value.function == name or any(_calls(one, name) for one in (*value.args, *value.keywords.values()))
-
-
-def _source(value: Any, indent: int, lead: int, trail: int = 0) -> str:
-    """`value` as `ruff format` lays it out: on its line where it fits after `lead` characters, else broken up."""
-    line = _line(value)
-    if not isinstance(value, Call) or (_is_leaf(value) and indent + lead + len(line) + trail <= _WIDTH):
-        return line
-    inner = indent + _INDENT
-    parts = list(_arguments(value))
-    if len(parts) == 1 and not parts[0][0]:
-        body = [f"{' ' * inner}{_source(parts[0][1], inner, 0)}"]
-    else:
-        body = [f"{' ' * inner}{name}{_source(one, inner, len(name), 1)}," for name, one in parts]
-    return "\n".join([f"{value.function}(", *body, f"{' ' * indent})"])
-
-
-def _is_leaf(value: Call) -> bool:
-    return not any(isinstance(one, Call) for _, one in _arguments(value))
-
-
-def _arguments(value: Call) -> Iterator[tuple[str, Any]]:
-    yield from (("", one) for one in value.args)
-    yield from ((f"{name}=", one) for name, one in value.keywords.items())
-
-
-def _line(value: Any) -> str:
-    if isinstance(value, Call):
-        return f"{value.function}({', '.join(f'{name}{_line(one)}' for name, one in _arguments(value))})"
-    return f'"{value}"' if isinstance(value, str) else repr(value)

@@ -325,6 +325,12 @@ class Run:
             raise ValueError(f"point must be 'start', 'best' or 'last', got {point!r}; try run.restore('best').")
         return self
 
+    def code(self, weights: str | None = None) -> str:
+        """This training as a plain PyTorch script without this package; see `convlab.training.script.script`."""
+        from convlab.training.script import script
+
+        return script(self, weights)
+
     def advice(self) -> str:
         """What a failed run leaves and how to go on, in one sentence."""
         best = self._trainer.best
