@@ -73,7 +73,7 @@ def put_back(model: nn.Module, state: State) -> None:
         if was != _is_frozen(module):
             module.training = modes[module]
         elif id(module) not in present:  # the model may have changed its mode while this one was out of it
-            module.training = model.training and modes[module]
+            module.training = model.training if modes[module] == modes[model] else modes[module]
     if state.optimizer is not None:
         optimizer, groups, states = state.optimizer
         for group, params in zip(optimizer.param_groups, groups, strict=True):
