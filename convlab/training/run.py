@@ -110,6 +110,8 @@ class Run:
         self._speed = Speedometer()
         self._thread: threading.Thread | None = None
         self._start_lock = threading.Lock()
+        # Who resumes a run while its network is edited waits for the edit.
+        self._editing = threading.RLock()
         self._ended = threading.Event()
 
     # -- what it has done ---------------------------------------------------------------------------------------------
@@ -204,8 +206,9 @@ class Run:
         Raises:
             RuntimeError: the model is on loan to a learning-rate test.
         """
-        refuse_lent(self.model)
-        self._control.resume()
+        with self._editing:
+            refuse_lent(self.model)
+            self._control.resume()
         return self
 
     def step(self, count: int = 1, wait: bool = True) -> Self:
@@ -214,8 +217,9 @@ class Run:
             raise ValueError(f"count must be a whole number of at least 1, got {count!r}; try run.step(1).")
         if self.ended:
             raise RuntimeError(f"this run is {self.state} and takes no more steps; make a new one.")
-        refuse_lent(self.model)
-        self._control.step(count)
+        with self._editing:
+            refuse_lent(self.model)
+            self._control.step(count)
         with self._start_lock:
             if self._thread is None and not self.ended:
                 try:
@@ -287,17 +291,18 @@ class Run:
         """
         if self.ended or self.state == "pending":
             raise RuntimeError(f"this run is {self.state}; edit the model itself: convlab.bind(model, size).edit(...).")
-        runs = not self._control.standing
-        self.pause()
-        try:
-            with on_loan(self.model):  # nobody resumes it meanwhile
-                self._trainer.edit(edit)
-                self._points.clear()
-                claim_again(self, self.model)
-        finally:
-            self._tell()
-            if runs:
-                self.resume()
+        with self._editing:
+            runs = not self._control.standing
+            self.pause()
+            try:
+                with on_loan(self.model):
+                    self._trainer.edit(edit)
+                    self._points.clear()
+                    claim_again(self, self.model)
+            finally:
+                self._tell()
+                if runs:
+                    self.resume()
         return self
 
     def restore(self, point: Point = "best") -> Self:

@@ -1,0 +1,64 @@
+"""The architecture panel on the page: a drag shows what would be, its release edits the live model, in a run too."""
+
+import re
+
+from bench_page import LAB, LOAD, open_bench
+from playwright.sync_api import expect
+
+
+def test_a_layer_is_dragged_edited_and_put_back(page, notebook):
+    bench = open_bench(page, notebook([LOAD, LAB]))
+    bench.press("Step")
+    bench.expect_state("paused")
+    bench.root.get_by_role("tab", name="Architecture").click()
+    panel = bench.root.locator(".convlab-architecture")
+    conv2 = panel.get_by_role("option", name=re.compile("^conv2"))
+    conv2.click()
+    channels = panel.get_by_label("out_channels")
+    expect(channels).to_have_attribute("aria-valuetext", "32")
+    box = channels.bounding_box()
+    mouse = page.tab.mouse
+    y = box["y"] + box["height"] / 2
+    at = channels.evaluate("input => input.value / input.max")
+    mouse.move(box["x"] + 8 + at * (box["width"] - 16), y)
+    mouse.down()
+    mouse.move(box["x"] + box["width"] * 0.8, y, steps=5)
+    expect(conv2).to_contain_text("32 x 4 x 4")
+    expect(conv2.locator("s").first).to_be_visible()
+    expect(panel.locator(".convlab-messages")).to_contain_text("fc1.in_features 128")
+    assert bench.eval("lab.model.conv2.out_channels") == 32
+    bench.screenshot("dragged")
+    mouse.up()
+    expect(conv2.locator("s")).to_have_count(0)
+    assert bench.eval("lab.model.conv2.out_channels") > 32
+    assert bench.eval("lab.model.fc1.in_features == 4 * lab.model.conv2.out_channels")
+    kernel = panel.get_by_label("kernel_size")
+    kernel.focus()
+    page.tab.keyboard.press("End")
+    expect(panel.locator(".convlab-strip-controls")).to_contain_text("Up to 5: pool2")
+    bench.screenshot("edited")
+    bench.root.get_by_role("tab", name="Training").click()
+    bench.press("Resume")
+    bench.expect_running(after=10)
+    bench.root.get_by_role("tab", name="Architecture").click()
+    panel.get_by_role("option", name=re.compile("^relu1")).click()
+    panel.get_by_label("activation").select_option("GELU")
+    expect(panel.get_by_role("option", name=re.compile("^relu1"))).to_contain_text("GELU")
+    assert bench.eval("lab.current.state") == "running"
+    for _ in range(3):
+        panel.get_by_role("button", name="Undo").click()
+        page.tab.wait_for_timeout(500)
+    expect(panel.get_by_role("button", name="Undo")).to_be_disabled()
+    assert bench.eval(
+        "(lab.model.conv2.out_channels, lab.model.conv2.kernel_size, type(lab.model.relu1).__name__)"
+    ) == [
+        32,
+        [3, 3],
+        "ReLU",
+    ]
+    page.set_theme("dark")
+    page.tab.set_viewport_size({"width": 700, "height": 1000})
+    bench.screenshot("narrow-dark")
+    bench.root.get_by_role("tab", name="Training").click()
+    bench.press("Stop")
+    bench.expect_state("stopped")
