@@ -199,7 +199,7 @@ class Lab(widgets.VBox):
         with self._hand:
             run = self.current
             if run is not None and not run.ended:
-                run.apply(edit)
+                run.apply(edit, self.live)
             elif isinstance(edit, Edit):
                 self.live.apply(edit)
             else:
@@ -296,8 +296,7 @@ class Lab(widgets.VBox):
         number = len(self.runs) + 1
         if self.spec.schedule_mode != "scale":  # what was held or released in the run before
             self._show_spec(self.spec.replace(schedule_mode="scale"))
-        # An edit before the run can be undone in it.
-        run = Run(self.model, self.data, self.spec, criterion=self.criterion, name=f"run {number}", live=self._live)
+        run = Run(self.model, self.data, self.spec, criterion=self.criterion, name=f"run {number}")
         self._messages.clear()
         self._wishes, self._followed = [], 0
         run.watch(self._on_run)
@@ -359,6 +358,8 @@ class Lab(widgets.VBox):
             journal = run.journal[self._followed :]
             self._followed += len(journal)
             for change in journal:
+                if change.name == "edit":  # of the network: no control of a recipe follows it
+                    continue
                 wish = (change.name, change.new)
                 if wish in self._wishes:
                     # Wishes come true in their order: those before it have, too.

@@ -58,7 +58,6 @@ class Run:
         criterion: ``criterion(output, target) -> scalar loss``; cross-entropy for classes, squared error for numbers.
         journal: changes of an earlier run to make again, each at its step.
         name: shown beside the curve.
-        live: the model as it is bound already, so that edits before the run can be undone in it.
 
     Raises:
         SpecError, ValueError, TypeError: something given cannot work; the message names it and what would.
@@ -79,7 +78,6 @@ class Run:
         criterion: Criterion | None = None,
         journal: Sequence[Change] = (),
         name: str = "",
-        live: LiveModel | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(
@@ -97,7 +95,6 @@ class Run:
         self.error: BaseException | None = None
         self.traceback = ""
         self._trainer = Trainer(model, self.data, self.spec, criterion)
-        self._trainer.live = live
         self._points: dict[str, Snapshot] = {"start": snapshot(model)}
         self._last_step = 0
         for change in journal:
@@ -282,8 +279,12 @@ class Run:
         """
         return self.apply(Edit(path, settings, seed=len(self.journal)))
 
-    def apply(self, edit: EditOrUndo) -> Self:
+    def apply(self, edit: EditOrUndo, live: LiveModel | None = None) -> Self:
         """The same for any `Edit`, and for ``"undo"`` and ``"redo"``.
+
+        Args:
+            edit: what to do.
+            live: the model as it is bound elsewhere, whose edits these join.
 
         Raises:
             EditError, LookupError: it cannot be; nothing has changed.
@@ -296,6 +297,7 @@ class Run:
             self.pause()
             try:
                 with on_loan(self.model):
+                    self._trainer.live = live or self._trainer.live
                     self._trainer.edit(edit)
                     self._points.clear()
                     claim_again(self, self.model)

@@ -90,10 +90,13 @@ def test_on_the_bench_an_edit_goes_into_the_run_and_reset_takes_it_back():
     panel.release("padding", 2)
     assert [str(change) for change in lab.current.journal] == ["conv1: kernel_size=5", "conv1: padding=2"]
     assert lab._curve.chart.marks
+    assert not panel.undo_button.disabled
+    assert panel.line.value == "Changed: conv1: kernel_size=5; conv1: padding=2"
     lab.run(wait=False)
     panel.release("out_channels", 24)
     assert lab.current.model.conv2.in_channels == 24
     assert not lab.current.ended
+    assert lab._on_run in lab.current._listeners
     lab.reset()
     assert lab.model.conv1.kernel_size == (3, 3)
     assert lab.model.conv2.in_channels == 16
