@@ -288,7 +288,7 @@ class _Script:
         lines.append("losses = []")
         lines.append(f"torch.manual_seed({spec.seed})  # decides the order of samples, and dropout")
         lines += self._loader()
-        if any(change.step == 0 for change in self.journal):
+        if 0 in changes.steps:
             lines.append("change_settings(0)")
         if changes.changes("epochs"):
             lines += ["epoch = 0", "while epoch < epochs:", "    epoch += 1"]
@@ -350,7 +350,7 @@ class _Script:
             lines.append(self._scheduler_step("losses[-1]"))
         if self.changes.steered:
             lines.append('steering.step("step", losses[-1])')
-        if any(change.step for change in self.journal):
+        if any(self.changes.steps):
             lines.append("change_settings(len(losses))")
         return lines
 

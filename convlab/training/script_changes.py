@@ -161,6 +161,11 @@ class Changes:
         """Whether the journal has a change of this setting."""
         return any(change.name == name for change in self.journal)
 
+    @property
+    def steps(self) -> list[int]:
+        """After how many steps `change_settings` has something to do."""
+        return list(self._cases)
+
     def helpers(self) -> list[str]:
         """Definitions that stand before the optimizer is stepped, each a block; empty for most scripts."""
         blocks = []
