@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { formatTick } from "../../../convlab/frontend/src/chart/format.js";
 import { unpack } from "../../../convlab/frontend/src/curves/message.js";
 import { drawnOver, nearest } from "../../../convlab/frontend/src/curves/nearest.js";
 
@@ -28,4 +29,10 @@ test("lines are unpacked in the order in which they were packed, what is not fin
   assert.deepEqual([a.x, a.y, a.low, a.high], [[1, 2], [5, null], [4, 4], [6, 6]]);
   assert.deepEqual([b.x, b.y, b.low], [[9], [8], []]);
   assert.equal(b.name, "b");
+});
+
+test("neighbours on an axis bear different numbers", () => {
+  assert.deepEqual([0.9485, 0.949, 0.9495].map((v) => formatTick(v, 0.0005)), ["0.9485", "0.949", "0.9495"]);
+  assert.deepEqual([0, 0.02, 0.04].map((v) => formatTick(v, 0.02)), ["0", "0.02", "0.04"]);
+  assert.equal(formatTick(0.00001, 0), "1e-5");
 });

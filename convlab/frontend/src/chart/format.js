@@ -18,3 +18,14 @@ export function formatRate(rate) {
   const short = Number(rate.toPrecision(3));
   return short !== 0 && Math.abs(short) < 1e-4 ? short.toExponential() : String(short);
 }
+
+/**
+ * A number on an axis, with as many digits as tell it from its neighbours.
+ * @param {number} value
+ * @param {number} increment between neighbours
+ */
+export function formatTick(value, increment) {
+  const needed = Math.floor(Math.log10(Math.abs(value) || 1)) - Math.floor(Math.log10(increment || 1)) + 1;
+  const short = Number(value.toPrecision(Math.min(12, Math.max(3, needed))));
+  return short !== 0 && Math.abs(short) < 1e-4 ? short.toExponential() : String(short);
+}

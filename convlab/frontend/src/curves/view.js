@@ -1,6 +1,6 @@
 import uPlot from "uplot";
 import { element } from "../chart/element.js";
-import { formatLoss, formatRate } from "../chart/format.js";
+import { formatLoss, formatRate, formatTick } from "../chart/format.js";
 import { logTicks, lossRange } from "../chart/ranges.js";
 import { onThemeChange } from "../chart/theme.js";
 import { keepKeys } from "../shared/keys.js";
@@ -137,8 +137,13 @@ export class View {
       const filter = (/** @type {uPlot} */ _, /** @type {number[]} */ at) => logTicks(at);
       return { filter, grid: { ...axis.grid, filter } };
     };
-    const tick = (/** @type {uPlot} */ _, /** @type {(number | null)[]} */ at) =>
-      at.map((value) => (value === null ? "" : formatRate(value)));
+    const tick = (
+      /** @type {uPlot} */ _,
+      /** @type {(number | null)[]} */ at,
+      /** @type {number} */ __,
+      /** @type {number} */ ___,
+      /** @type {number} */ increment,
+    ) => at.map((value) => (value === null ? "" : formatTick(value, increment)));
     const range = (/** @type {uPlot} */ _, /** @type {number} */ low, /** @type {number} */ high) =>
       yLog ? uPlot.rangeLog(low ?? 0.1, high ?? 1, 10, false) : lossRange(low, high);
     return /** @type {any} */ ({
