@@ -76,7 +76,7 @@ def test_a_schedule_is_chosen_compared_and_applied(page, notebook):
     expect(panel.locator(".convlab-part")).to_have_count(3)
     page.tab.set_viewport_size({"width": 700, "height": 1300})
     page.set_theme("dark")
-    page.tab.wait_for_timeout(300)
+    page.tab.wait_for_timeout(2000)
     bench.screenshot("narrow-dark")
     check_look(panel)
     panel.get_by_role("button", name="Remove").nth(2).click()

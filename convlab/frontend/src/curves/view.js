@@ -145,7 +145,7 @@ export class View {
       /** @type {number} */ increment,
     ) => at.map((value) => (value === null ? "" : formatTick(value, increment)));
     const range = (/** @type {uPlot} */ _, /** @type {number} */ low, /** @type {number} */ high) =>
-      yLog ? uPlot.rangeLog(low ?? 0.1, high ?? 1, 10, false) : lossRange(low, high);
+      yLog ? uPlot.rangeLog(low ?? 0.1, high ?? 1, 10, false) : linearRange(low, high);
     return /** @type {any} */ ({
       width,
       height: this.model.get("height"),
@@ -250,6 +250,16 @@ export class View {
     const axes = `${this.model.get("y_label")} against ${this.model.get("x_label")}`;
     return `${axes}: ${names}.${marks ? ` Marked: ${marks}.` : ""} Arrow keys read the values. ${this.model.get("hint")}`;
   }
+}
+
+/**
+ * From zero for what is always the same: a constant is no curve to look into.
+ * @param {number | null} low
+ * @param {number | null} high
+ * @returns {[number, number]}
+ */
+function linearRange(low, high) {
+  return low !== null && low === high && low > 0 ? [0, 1.2 * low] : lossRange(low, high);
 }
 
 /**

@@ -53,16 +53,17 @@ export class Cards {
 function fill(button, card, selected) {
   button.setAttribute("aria-selected", String(card.path === selected && card.path !== ""));
   button.classList.toggle("is-problem", card.problem !== "");
-  button.title = card.problem || `${card.path}: ${card.kind}`;
-  const lines = card.facts.map((fact, i) => {
-    const was = card.before[i] && card.before[i] !== fact ? card.before[i] : "";
-    const now = element("span", { class: was ? "is-changed" : "is-fact", ...(was ? { title: `was ${was}` } : {}) }, fact);
-    return was ? element("span", { class: "is-line" }, now, element("s", {}, was)) : now;
-  });
+  const changed = card.facts.map((fact, i) => Boolean(card.before[i]) && card.before[i] !== fact);
+  const old = card.before.filter((_, i) => changed[i]);
+  const was = old.map((fact) => fact.replace(" parameters", "")).join(", ");
+  button.title = [card.problem || `${card.path}: ${card.kind}`, old.length && `was ${old.join(", ")}`].filter(Boolean).join("; ");
+  const lines = card.facts.map((fact, i) => element("span", { class: changed[i] ? "is-changed" : "is-fact" }, fact));
+  // Its line is there without a change too: nothing moves below a hand that drags.
+  const last = card.problem ? element("span", { class: "is-why" }, "does not fit") : element("s", {}, was);
   button.replaceChildren(
     element("strong", {}, card.path || "model"),
     element("span", { class: "is-kind" }, card.kind),
     ...lines,
-    ...(card.problem ? [element("span", { class: "is-why" }, "does not fit")] : []),
+    last,
   );
 }
