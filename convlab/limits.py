@@ -71,4 +71,4 @@ def check_known(owner: str, known: Sequence[str], values: Mapping[str, object]) 
 def short(value: object) -> str:
     """A value's repr, cut where it would fill the message."""
     text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return text if len(text) <= 100 else f"{text[:97]}..."

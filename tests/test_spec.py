@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from convlab.schedule_spec import ScheduleSpec
 from convlab.spec import DEVICES, LIMITS, OPTIMIZERS, SpecError, TrainSpec
 
 NAMES = sorted(LIMITS)
@@ -203,3 +204,16 @@ def test_no_torch_no_numpy():
     code = "import sys, convlab.spec; print([m for m in ('torch', 'numpy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_schedule_that_follows_the_lr_is_no_change_of_its_own():
+    schedule = ScheduleSpec("CyclicLR", base_lr=0.01, max_lr=0.1)
+    spec = TrainSpec(lr=0.1, schedule=schedule)
+    assert spec.changes_to(spec.with_lr(0.3)) == {"lr": 0.3}
+    assert spec.changes_to(spec.replace(lr=0.3)) == {"lr": 0.3}
+    other = spec.replace(lr=0.3, schedule=schedule.replace(max_lr=0.2))
+    assert spec.changes_to(other) == {"lr": 0.3, "schedule": other.schedule}
+    assert spec.changes_to(spec) == {}
+    held = spec.replace(schedule_mode="hold")
+    assert held.with_lr(0.3).schedule == schedule
+    assert TrainSpec.from_json(spec.to_json()) == spec

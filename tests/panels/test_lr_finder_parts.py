@@ -46,7 +46,11 @@ class Bench:
     def __init__(self, model=None, **changes):
         self.spec = TrainSpec(threads=1, **changes)
         self.model = model or net()
-        self.panel = LRFinder(self.model, DATA, spec=lambda: self.spec, apply=self.apply)
+        self.went_on = 0
+        self.panel = LRFinder(self.model, DATA, spec=lambda: self.spec, apply=self.apply, then=self.go_on)
+
+    def go_on(self):
+        self.went_on += 1
 
     def apply(self, lr):
         self.spec = self.spec.replace(lr=lr)
@@ -73,6 +77,7 @@ def test_a_sweep_gives_suggestions_and_a_click_puts_one_on_the_bench():
         assert bench.spec.lr == float(f"{found.lr:.3g}")
         panel._messages.remedy.click()
         assert bench.spec.lr == 0.05
+    assert bench.went_on == 4
     assert panel.suggestions["careful"].layout.display == "none"
     assert panel.sweep.checksum_before in panel.proof.value
     assert "Given back bit for bit" in panel.proof.value
@@ -97,6 +102,7 @@ def test_the_curve_is_the_sweep_and_a_click_on_it_chooses():
     assert [mark.text for mark in panel.curves.marks][-1] == "chosen 0.012"
     panel.apply_button.click()
     assert bench.spec.lr == 0.0123
+    assert bench.went_on == 0
 
 
 def test_it_can_be_stopped_and_begun_again():

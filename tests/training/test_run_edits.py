@@ -51,6 +51,20 @@ def test_the_optimizer_trains_what_the_model_now_has_and_keeps_the_momentum_of_w
     run.stop()
 
 
+def test_each_step_after_an_edit_has_gradients_of_its_own():
+    """Steps so small that the gradients of two of them are the same: were they added up, the second would be double."""
+    run = Run(lenet(), DATA, SPEC.replace(momentum=0.0, lr=1e-4, batch_size=200, epochs=9)).step()
+    run.edit("conv2", out_channels=40)
+    weight = run.model.fc1.weight
+    moves = []
+    for _ in range(3):
+        before = weight.detach().clone()
+        run.step()
+        moves.append((weight.detach() - before).norm().item())
+    assert max(moves) < 1.1 * min(moves)
+    run.stop()
+
+
 def test_a_running_run_is_edited_and_goes_on():
     run = Run(lenet(), DATA, SPEC.replace(epochs=100_000)).start()
     until(lambda: run.history.num_steps > 3)
@@ -89,8 +103,10 @@ def test_weights_of_another_structure_are_not_put_back():
 
 def test_nobody_else_trains_the_edited_weights():
     run = Run(lenet(), DATA, SPEC).step(2)
-    for name in ("conv1", "conv2", "fc1", "fc2"):
-        run.edit(name, **{"out_features" if name == "fc1" else "bias": 32 if name == "fc1" else False})
+    before = {id(param) for param in run.model.parameters()}
+    run.edit("conv1", out_channels=24).edit("conv2", out_channels=48)
+    run.edit("fc1", out_features=32).edit("fc2", bias=False)
+    assert not before & {id(param) for param in run.model.parameters()}
     with pytest.raises(RuntimeError, match="already being trained"):
         Run(run.model, DATA, SPEC)
     run.stop()
