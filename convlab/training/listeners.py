@@ -18,6 +18,9 @@ class Listeners(Generic[Watched]):
         self._all.append(listener)
         return lambda: self._forget(listener)
 
+    def __contains__(self, listener: object) -> bool:
+        return listener in self._all
+
     def tell(self, watched: Watched) -> None:
         """Call them all."""
         for listener in tuple(self._all):
