@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -142,6 +143,27 @@ def fork(run: Run, step: int | None, changes: Mapping[str, object], edit: Edit |
 
 def _told(changes: list[Change]) -> str:
     return ", ".join(map(str, changes)) or "again"
+
+
+@contextmanager
+def as_it_is(run: Run) -> Iterator[None]:
+    """Inside, the model is the run's own, at the step that it is shown at, and at its last if that is no other.
+
+    Raises:
+        RuntimeError: the run, or another one, is training the model right now.
+    """
+    refuse_others(run)
+    if run.state != "pending" and not run.ended and not run.standing:
+        raise RuntimeError("this run is training right now; run.pause() it first.")
+    if run.end_state is None or run.shown_step is not None:
+        yield
+        return
+    now = structure_of(run.model)
+    put_structure_back(run.model, run.end_state.structure)
+    try:
+        yield
+    finally:
+        put_structure_back(run.model, now)
 
 
 def refuse_others(run: Run) -> None:

@@ -22,11 +22,13 @@ from convlab.training.active import active_runs, busy, claim, claim_again, on_lo
 from convlab.training.autosave import Autosave
 from convlab.training.beginning import Beginning
 from convlab.training.control import Control
+from convlab.training.export import export, predictions
 from convlab.training.host_random import numpy_untouched
 from convlab.training.journal import Change
 from convlab.training.listeners import Listeners
 from convlab.training.live_checks import check_changes, in_order
 from convlab.training.loop import train
+from convlab.training.machine import machine
 from convlab.training.progress import Speedometer
 from convlab.training.rewind import Branch, come_back, fork, restore_point, rewind
 from convlab.training.run_facts import ENDED as ENDED
@@ -121,6 +123,7 @@ class Run(RunFacts):
         self._editing = threading.RLock()
         self._ended = threading.Event()
         self.autosave = None if autosave is None else Autosave(autosave, name)
+        self.machine = machine(self.device, self.threads)
         self.beginning: Beginning | None = None
         self.end_state: TrainerState | None = None
         # While the model stands as it was at an earlier step: as it is now.
@@ -315,6 +318,7 @@ class Run(RunFacts):
         save(self, path)
 
     load = staticmethod(load)
+    export, predictions = export, predictions
 
     def rewind(self, step: int | None = None) -> RunSnapshot | None:
         """Put the model back as it was after `step` steps, structure and weights; None brings it to the present again.

@@ -13,6 +13,7 @@ from convlab.training.history import EpochRecord, History
 from convlab.training.journal import Change
 from convlab.training.plan import Plan, plan
 from convlab.training.progress import Progress, Speedometer
+from convlab.training.state import TrainerState
 from convlab.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class RunFacts(ABC):
     data: Data
     name: str
     state: State
+    end_state: TrainerState | None
     _trainer: Trainer
     _control: Control
     _speed: Speedometer
@@ -64,6 +66,13 @@ class RunFacts(ABC):
     def device(self) -> torch.device:
         """Where it trains."""
         return self._trainer.device
+
+    @property
+    def num_params(self) -> int:
+        """Parameters of the network as it trains it, or left it."""
+        if self.end_state is None:
+            return sum(param.numel() for param in self.model.parameters())
+        return sum(param.numel() for param, _, _ in self.end_state.structure.weights.grads)
 
     @property
     def ended(self) -> bool:

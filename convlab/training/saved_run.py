@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import copy
-import platform
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from convlab._version import __version__
 from convlab.data.resolve import Data, resolve
-from convlab.models._edit.history import capture as structure_of
-from convlab.models._edit.history import put_back as put_structure_back
 from convlab.models.blueprint import blueprint, from_blueprint
 from convlab.models.live import EditError, Place, bind
 from convlab.spec import TrainSpec
 from convlab.training.checkpoint import FORMAT, VERSION, CheckpointError, read, read_record, write
 from convlab.training.history import EPOCH_ROWS, STEP_ROWS, Bookmark, EpochRecord, History
-from convlab.training.rewind import Branch, refuse_others
+from convlab.training.rewind import Branch, as_it_is, rewind
 from convlab.training.saved_state import Plain, Tensors, misfit, pack, put_values, unpack, unpack_change, values_of
 from convlab.training.snapshots import RunSnapshot
 from convlab.training.state import TrainerState, capture, put_back
@@ -74,14 +70,10 @@ class SavedRun:
 def save(run: Run, path: str | Path) -> None:
     """See `Run.save`."""
     if run.ended:
-        refuse_others(run)
-        now = structure_of(run.model)
-        state = run.end_state or capture(run._trainer)
-        put_structure_back(run.model, state.structure)
-        try:
-            tensors, record = packed(run, state)
-        finally:
-            put_structure_back(run.model, now)
+        if run.shown_step is not None:
+            rewind(run, None)
+        with as_it_is(run):
+            tensors, record = packed(run, run.end_state or capture(run._trainer))
     else:
         with run.held():
             tensors, record = packed(run, capture(run._trainer))
@@ -115,25 +107,12 @@ def packed(run: Run, state: TrainerState) -> tuple[Tensors, Plain]:
         "criterion": run._trainer.criterion_name,
         "spec": run.spec.to_dict(),
         "threads": run.threads,
-        "machine": machine(run),
+        "machine": run.machine,
         "parent": run.parent and asdict(run.parent),
         "training": plain,
         "history": _packed_history(history),
     }
     return tensors, record
-
-
-def machine(run: Run) -> dict[str, str]:
-    """What besides the recipe may decide the last bit."""
-    return {
-        "convlab": __version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "device": str(run.device),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-    }
 
 
 def _packed_history(history: History) -> Plain:
@@ -308,6 +287,7 @@ def _take_up(run: Run, tensors: Tensors, record: Plain) -> None:
     trainer.enter_training()
     trainer.history = history
     run.note = str(record["note"])
+    run.machine = {str(name)[:40]: str(was)[:80] for name, was in record["machine"].items()}
     run.snapshots.add(RunSnapshot(state.step, state.epoch, "end", state))
     if record["parent"] is not None:
         run.parent = Branch(str(record["parent"]["name"])[:200], int(record["parent"]["step"]))
