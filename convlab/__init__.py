@@ -29,11 +29,14 @@ if TYPE_CHECKING:
     from convlab.panels.lab import Lab as Lab
     from convlab.schedule_spec import ScheduleSpec as ScheduleSpec
     from convlab.spec import TrainSpec as TrainSpec
+    from convlab.training.ab import ab as ab
+    from convlab.training.autosave import saved_runs as saved_runs
     from convlab.training.fit import fit as fit
     from convlab.training.history import History as History
     from convlab.training.lr_finder import range_test as range_test
     from convlab.training.lr_probe import probe_lr as probe_lr
     from convlab.training.lr_sweep import LRSweep as LRSweep
+    from convlab.training.replay import replay as replay
     from convlab.training.run import Run as Run
     from convlab.training.schedules import simulate as simulate
 
@@ -53,6 +56,9 @@ _HOME = {
     "Block": "convlab.net_spec",
     "Head": "convlab.net_spec",
     "verify": "convlab.models.verify",
+    "ab": "convlab.training.ab",
+    "saved_runs": "convlab.training.autosave",
+    "replay": "convlab.training.replay",
     "fit": "convlab.training.fit",
     "Run": "convlab.training.run",
     "History": "convlab.training.history",

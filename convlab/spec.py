@@ -27,6 +27,7 @@ LIMITS: Final[Mapping[str, Limits]] = {
     "momentum": Limits(0, 0.9999, 0.9),
     "weight_decay": Limits(0, 10, 1e-4),
     "batch_size": Limits(1, 2**20, 32, whole=True),
+    "micro_batch_size": Limits(1, 2**20, 16, whole=True, optional=True),
     "epochs": Limits(1, 10**7, 10, whole=True),
     "label_smoothing": Limits(0, 0.999, 0.1),
     "clip_grad_norm": Limits(0, 1e9, 1.0, above=True, optional=True),
@@ -48,6 +49,8 @@ class TrainSpec:
         betas: of Adam and AdamW: decay rates of the two running averages, each in [0, 1).
         weight_decay: L2 penalty (decoupled from the gradient for AdamW), at least 0.
         batch_size: samples per step. Ignored where the user's own `DataLoader` makes the batches.
+        micro_batch_size: samples that go through the network at once, where a whole batch does not fit into memory:
+            the gradients of the parts are added up to the batch's. BatchNorm then sees the parts. None: the batch.
         epochs: passes over the training data.
         label_smoothing: share of the target spread evenly over all classes, in [0, 1); cross-entropy only.
         clip_grad_norm: longest gradient allowed, or None for no clipping.
@@ -79,6 +82,7 @@ class TrainSpec:
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     batch_size: int = 32
+    micro_batch_size: int | None = None
     epochs: int = 10
     label_smoothing: float = 0.0
     clip_grad_norm: float | None = None

@@ -38,6 +38,7 @@ LIVE_SETTINGS: Final = (
     "weight_decay",
     "dropout",
     "batch_size",
+    "micro_batch_size",
     "clip_grad_norm",
     "label_smoothing",
     "epochs",

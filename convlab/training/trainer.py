@@ -332,23 +332,40 @@ class Trainer:
             param.grad = None
         self._buffers.keep()
         try:
-            with self._streams(self._draws, self._draws_from), self._autocast():
-                output = self.model(x)
-                loss = self.criterion(output, y)
-            value = _item(loss)
-            if not math.isfinite(value):
-                raise NonFiniteError(f"the loss became {value} in step {self.history.num_steps + 1}")
-            loss.backward()
+            parts = [self._backward(*part, len(x)) for part in self._parts(x, y)]
             self._check_gradients()
         except BaseException:
             self._undo_step()
             raise
         self._apply_gradients()
         self.last_lr = self.scheduled.lr
+        value = parts[0][2] if len(parts) == 1 else sum(one * len(y) for _, y, one in parts) / len(x)
         self.history.add_step(value, self.last_lr)
-        self.scores.add(output, y, value)
+        for part in parts:
+            self.scores.add(*part)
         self.scheduled.after_step(value)
         return value
+
+    def _parts(self, x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """The batch, or parts of it that are small enough and of about one size: BatchNorm wants more than one."""
+        most = self.settings.micro_batch_size
+        if most is None or len(x) <= most:
+            return [(x, y)]
+        count = -(-len(x) // most)
+        return list(zip(x.tensor_split(count), y.tensor_split(count), strict=True))
+
+    def _backward(self, x: Tensor, y: Tensor, batch: int) -> tuple[object, Tensor, float]:
+        """Add the gradients of a part of a batch; its output, target and mean loss."""
+        with self._streams(self._draws, self._draws_from), self._autocast():
+            output = self.model(x)
+            loss = self.criterion(output, y)
+        value = _item(loss)
+        if not math.isfinite(value):
+            raise NonFiniteError(f"the loss became {value} in step {self.history.num_steps + 1}")
+        (loss if len(x) == batch else loss * (len(x) / batch)).backward()
+        if isinstance(output, Tensor) and len(x) < batch:
+            output = output.detach()  # its graph must go before the next part's comes
+        return output, y, value
 
     def _undo_step(self) -> None:
         """As it was before the batch, to be taken up again."""
@@ -408,7 +425,8 @@ class Trainer:
             return None, None
         scores = Scores(self.data.num_classes)
         with torch.no_grad(), _evaluating(self.model):
-            for x, y in self._fetch(source, source.order(None), 0, VALID_BATCH):
+            size = min(VALID_BATCH, self.settings.micro_batch_size or VALID_BATCH)
+            for x, y in self._fetch(source, source.order(None), 0, size):
                 with self._streams(self._draws, self._draws_from), self._autocast():
                     output = self.model(x)
                     loss = self.criterion(output, y)
