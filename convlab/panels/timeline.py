@@ -1,0 +1,78 @@
+"""The slider over a run's past: the model as it was, and a new run from there."""
+
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets as widgets
+
+from convlab.training.run import Run
+from convlab.training.snapshots import RunSnapshot
+
+
+class Timeline(widgets.HBox):
+    """A slider over a run's snapshots, its last place the present; and the button that starts another run from one.
+
+    Args:
+        look: puts the model as it was after so many steps, or (None) back to the present.
+        fork: starts a new run from where the slider is.
+
+    Attributes:
+        slider: places in the run's past.
+    """
+
+    def __init__(self, look: Callable[[int | None], object], fork: Callable[[], object]) -> None:
+        self._look = look
+        self._steps: list[int | None] = [None]
+        self._moving = False
+        self.slider = widgets.SelectionSlider(
+            options=[("now", None)],
+            description="Look back",
+            continuous_update=False,
+            readout=False,
+            tooltip="The model as it was: kernels, predictions and receptive fields follow. Nothing is lost.",
+        )
+        self.slider.observe(self._on_slider, "value")
+        self.fork_button = widgets.Button(
+            description="Fork here",
+            icon="code-fork",
+            tooltip="Start a new run from this very state, with the settings as they stand; this one keeps its curve.",
+        )
+        self.fork_button.on_click(lambda _: fork())
+        self.line = widgets.Label()
+        super().__init__([self.slider, self.fork_button, self.line])
+        self.add_class("convlab-timeline")
+        self.show(None)
+
+    def show(self, run: Run | None) -> None:
+        """Show the snapshots of a run; while it trains there is nothing to be moved."""
+        still = run is not None and run.state not in ("pending", "running") and len(run.snapshots) > 0
+        self.slider.disabled = not still or run is None
+        self.fork_button.disabled = not still
+        if run is None or not len(run.snapshots):
+            self.line.value = run.snapshots.note if run is not None else ""
+            return
+        if not still:
+            self.line.value = "Pause to look back."
+            return
+        kept = list(run.snapshots)
+        self._moving = True
+        try:
+            with self.slider.hold_sync():
+                self.slider.options = [*((str(one), one.step) for one in kept), ("now", None)]
+                self.slider.value = run.shown_step
+        finally:
+            self._moving = False
+        self.tell(kept, run)
+
+    def tell(self, kept: list[RunSnapshot], run: Run) -> None:
+        """Say where the slider is."""
+        found = next((one for one in kept if one.step == run.shown_step), None)
+        note = f" {run.snapshots.note}" if run.snapshots.note else ""
+        if found is None:
+            self.line.value = f"now, after step {run.history.num_steps:,}.{note}"
+        else:
+            self.line.value = f"{found}. The controls show the settings of then: change one and fork.{note}"
+
+    def _on_slider(self, change: Any) -> None:
+        if not self._moving:
+            self._look(change["new"])
