@@ -91,6 +91,15 @@ class Layer:
     fixed: str
 
 
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where a live model stands among its edits."""
+
+    journal: tuple[Edit, ...] = ()
+    undo: tuple[tuple[Edit, State], ...] = ()
+    redo: tuple[tuple[Edit, State], ...] = ()
+
+
 class LiveModel:
     """The model that `bind` was given, seen as settings. Every edit is planned on a copy before anything changes."""
 
@@ -348,6 +357,18 @@ class LiveModel:
         """
         self._journal.append(self._swap(self._redo, self._undo, optimizer, "redo"))
 
+    # -- where it stands -----------------------------------------------------------------------------------------
+
+    def place(self) -> Place:
+        """Of the edits, what stands, what can be undone and what redone, for `move_to`."""
+        with self._lock:
+            return Place(tuple(self._journal), tuple(self._undo), tuple(self._redo))
+
+    def move_to(self, place: Place) -> None:
+        """Take up the edits of an earlier time; the model itself must have been put back as it was then."""
+        with self._lock:
+            self._journal, self._undo, self._redo = list(place.journal), list(place.undo), list(place.redo)
+
     # -- how -----------------------------------------------------------------------------------------------------
 
     def _seed(self, seed: int | None) -> int:
@@ -453,4 +474,4 @@ def _set_frozen(model: nn.Module, layer: nn.Module, *, frozen: bool) -> None:
             module.training = not frozen and model.training
 
 
-__all__ = ["Edit", "EditError", "EditPlan", "InitFacts", "Layer", "Limit", "LiveModel", "Repair", "bind"]
+__all__ = ["Edit", "EditError", "EditPlan", "InitFacts", "Layer", "Limit", "LiveModel", "Place", "Repair", "bind"]

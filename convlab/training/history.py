@@ -18,6 +18,8 @@ Array = npt.NDArray[np.float64]
 STEP_ROWS: Final = 2**16
 EPOCH_ROWS: Final = 2**12
 
+Row = tuple[float, float, float, float]
+
 
 @dataclass(frozen=True)
 class EpochRecord:
@@ -31,6 +33,20 @@ class EpochRecord:
     valid_accuracy: float | None
     lr: float
     seconds: float
+
+
+@dataclass(frozen=True)
+class Bookmark:
+    """How far a `History` had got: what cannot be told from its later rows."""
+
+    num_steps: int
+    stride: int
+    in_row: int
+    row: Row
+    num_epochs: int
+    epochs: tuple[EpochRecord, ...]
+    best: EpochRecord | None
+    first_unsound: EpochRecord | None
 
 
 class History:
@@ -104,6 +120,38 @@ class History:
                 self._best = record
             if len(self._epochs) > self._epoch_rows:
                 self._epochs = self._epochs[:1] + self._epochs[2:-1:2] + self._epochs[-1:]
+
+    def bookmark(self) -> Bookmark:
+        """Where it stands, for `until`."""
+        with self._lock:
+            row: Row = tuple(self._rows[:, self._filled].tolist()) if self._in_row else (0.0, 0.0, 0.0, 0.0)
+            epochs = tuple(self._epochs)
+            return Bookmark(
+                self.num_steps,
+                self.stride,
+                self._in_row,
+                row,
+                self.num_epochs,
+                epochs,
+                self._best,
+                self.first_unsound,
+            )
+
+    def until(self, mark: Bookmark) -> "History":
+        """A copy as it was at a bookmark of this history, or of one that it continues.
+
+        Where rows were merged since, the copy has the merged rows up to there, and its last row is that of the merged.
+        """
+        copy = History(self._rows.shape[1], self._epoch_rows)
+        with self._lock:
+            copy.stride = self.stride
+            copy._filled, copy._in_row = divmod(mark.num_steps, self.stride)
+            copy._rows[:, : copy._filled + 1] = self._rows[:, : copy._filled + 1]
+        if copy._in_row and copy.stride == mark.stride:
+            copy._rows[:, copy._filled] = mark.row
+        copy.num_steps, copy.num_epochs = mark.num_steps, mark.num_epochs
+        copy._epochs, copy._best, copy.first_unsound = list(mark.epochs), mark.best, mark.first_unsound
+        return copy
 
     def _columns(self) -> tuple[Array, Array]:
         """The last step in each row, and a copy of the four columns, taken together."""

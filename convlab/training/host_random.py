@@ -30,6 +30,14 @@ class HostRandom:
         state: Any = np.random.RandomState(seed % 2**32).get_state(legacy=False)
         self._numpy.state = state
 
+    def state(self) -> tuple[Any, Any]:
+        """Where the two streams stand: Python's as `random.getstate` tells it, numpy's as its bit generator does."""
+        return self._python, self._numpy.state
+
+    def put_back(self, python: Any, numpy: Any) -> None:
+        """Let the streams go on from there."""
+        self._python, self._numpy.state = python, numpy
+
     @contextmanager
     def lent(self, modules: Collection[ModuleType] = (random, np.random)) -> Iterator[None]:
         """Let the code inside draw from the run's streams; numpy's changes hands in no time, Python's in some 40 µs."""

@@ -37,7 +37,7 @@ def lent(model: nn.Module, data: object) -> Iterator[None]:
 @contextmanager
 def _given_back(model: nn.Module, data: object) -> Iterator[None]:
     generators = own_generators(model, data)
-    states = [_state_of(generator) for generator in generators]
+    states = [state_of_generator(generator) for generator in generators]
     places = [
         (p, p.data, p.grad, None if p.grad is None else p.grad.data) for p in model.parameters() if not is_lazy(p)
     ]
@@ -53,7 +53,7 @@ def _given_back(model: nn.Module, data: object) -> Iterator[None]:
             for layer, p in dropouts:
                 layer.p = p
             for generator, state in zip(generators, states, strict=True):
-                _put_back(generator, state)
+                put_generator_back(generator, state)
 
 
 def checksum(model: nn.Module, data: object, *optimizers: optim.Optimizer) -> str:
@@ -82,7 +82,7 @@ def checksum(model: nn.Module, data: object, *optimizers: optim.Optimizer) -> st
     if torch.cuda.is_initialized():
         _add(digest, None, *torch.cuda.get_rng_state_all())
     for generator in own_generators(model, data):
-        state = _state_of(generator)
+        state = state_of_generator(generator)
         _add(digest, *((None, state) if isinstance(state, Tensor) else (state,)))
     return digest.hexdigest()
 
@@ -130,7 +130,8 @@ def _parts(item: object) -> list[object]:
     return list(vars(item).values()) if hasattr(item, "__dict__") else []
 
 
-def _state_of(generator: Generator) -> Any:
+def state_of_generator(generator: Generator) -> Any:
+    """Where a random generator of any kind stands."""
     if isinstance(generator, torch.Generator):
         return generator.get_state()
     if isinstance(generator, np.random.Generator):
@@ -140,7 +141,8 @@ def _state_of(generator: Generator) -> Any:
     return generator.getstate()
 
 
-def _put_back(generator: Generator, state: Any) -> None:
+def put_generator_back(generator: Generator, state: Any) -> None:
+    """Let a random generator go on from there."""
     if isinstance(generator, torch.Generator | np.random.RandomState):
         generator.set_state(state)
     elif isinstance(generator, np.random.Generator):

@@ -7,15 +7,19 @@ from convlab.training.trainer import Trainer
 Boundary = Callable[[], bool]
 
 
-def train(trainer: Trainer, at_boundary: Boundary) -> bool:
-    """Train until all epochs are done or patience runs out; False if `at_boundary`, called between steps, ended it."""
+def train(trainer: Trainer, at_boundary: Boundary, last_step_done: Callable[[], None]) -> bool:
+    """Train until all epochs are done or patience runs out; False if `at_boundary`, called between steps, ended it.
+
+    `last_step_done` is called in each epoch before its validation.
+    """
     if not at_boundary():
         return False
-    while trainer.begin_epoch():
+    while trainer.within_epoch or trainer.begin_epoch():
         for x, y in trainer.batches():
             trainer.update(x, y)
             if not at_boundary():
                 return False
+        last_step_done()
         trainer.end_epoch()
     trainer.finish()
     return True

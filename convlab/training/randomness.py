@@ -6,7 +6,7 @@ the numbers that the default generator gives after ``torch.manual_seed(seed)``: 
 """
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import torch
@@ -77,6 +77,9 @@ _DRAWS_INSIDE: Final[frozenset[Torchlike]] = frozenset(
 )
 
 
+_CPU: Final = torch.device("cpu")
+
+
 class PrivateRandom(TorchFunctionMode):
     """While active in this thread, random torch functions draw from this stream and not from the default generator."""
 
@@ -93,6 +96,16 @@ class PrivateRandom(TorchFunctionMode):
         if device not in self._others:
             self._others[device] = torch.Generator(device).manual_seed(self.seed)
         return self._others[device]
+
+    def states(self) -> dict[torch.device, Tensor]:
+        """Where the stream stands on each device that drew from it."""
+        return {device: generator.get_state() for device, generator in ((_CPU, self.generator), *self._others.items())}
+
+    def put_back(self, states: Mapping[torch.device, Tensor]) -> None:
+        """Let the stream go on from there; on other devices, from its beginning."""
+        self._others.clear()
+        for device, state in states.items():
+            self.on(device).set_state(state)
 
     def __torch_function__(
         self, func: Torchlike, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

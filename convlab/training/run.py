@@ -1,37 +1,36 @@
 """One execution of a recipe: a thread that trains, and the controls that reach it."""
 
-import contextlib
 import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import Final, Literal, Self, final
 
 import torch
 from torch import nn
 
-from convlab.data.resolve import Data, resolve
-from convlab.models.borrow import Snapshot, restore, snapshot
-from convlab.models.live import Edit, LiveModel
-from convlab.spec import SpecError, TrainSpec
+from convlab.data.resolve import resolve
+from convlab.models._edit.history import State as Structure
+from convlab.models._edit.history import capture as structure_of
+from convlab.models.borrow import Snapshot, snapshot
+from convlab.models.live import Edit, LiveModel, Place
+from convlab.spec import TrainSpec
 from convlab.training.active import active_runs, busy, claim, claim_again, on_loan, refuse_lent, release
 from convlab.training.control import Control
-from convlab.training.history import EpochRecord, History
 from convlab.training.host_random import numpy_untouched
-from convlab.training.journal import LIVE_SETTINGS, Change
+from convlab.training.journal import Change
+from convlab.training.listeners import Listeners
+from convlab.training.live_checks import check_changes, in_order
 from convlab.training.loop import train
-from convlab.training.plan import Plan, plan
-from convlab.training.progress import Progress, Speedometer
-from convlab.training.schedules import throwaway
+from convlab.training.progress import Speedometer
+from convlab.training.rewind import Branch, come_back, fork, restore_point, rewind
+from convlab.training.run_facts import ENDED as ENDED
+from convlab.training.run_facts import RunFacts, State
+from convlab.training.snapshots import SNAPSHOT_BYTES, RunSnapshot, Snapshots
 from convlab.training.threads import own_threads
-from convlab.training.trainer import NO_DROPOUT, Criterion, EditOrUndo, NonFiniteError, Trainer
+from convlab.training.trainer import Criterion, EditOrUndo, NonFiniteError, Trainer
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-State = Literal["pending", "running", "paused", "stopped", "finished", "failed"]
-ENDED: Final = ("stopped", "finished", "failed")
 Listener = Callable[["Run"], None]
 Point = Literal["start", "best", "last"]
 
@@ -41,11 +40,9 @@ TICK_SECONDS: Final = 0.2
 CHANGE_SECONDS: Final = 0.1
 """The same while settings change: a hand that drags sends sixty a second."""
 
-# Held at an lr, not scaled to it and then held; a schedule begins at the lr that comes with it.
-_FIRST: Final = ("schedule_mode", "lr")
 
-
-class Run:
+@final
+class Run(RunFacts):
     """One execution of a `TrainSpec` on a model and data, in a thread of its own.
 
     The model is trained in place. Controls may be used from any thread and take effect at the next step boundary;
@@ -58,6 +55,7 @@ class Run:
         criterion: ``criterion(output, target) -> scalar loss``; cross-entropy for classes, squared error for numbers.
         journal: changes of an earlier run to make again, each at its step.
         name: shown beside the curve.
+        snapshot_bytes: memory for `snapshots`, at most.
 
     Raises:
         SpecError, ValueError, TypeError: something given cannot work; the message names it and what would.
@@ -78,6 +76,7 @@ class Run:
         criterion: Criterion | None = None,
         journal: Sequence[Change] = (),
         name: str = "",
+        snapshot_bytes: int = SNAPSHOT_BYTES,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(
@@ -89,8 +88,11 @@ class Run:
         refuse_lent(model)
         self.model = model
         self.spec = spec or TrainSpec()
-        self.data: Data = resolve(data)
+        self.data = resolve(data)
         self.name = name
+        self.note = ""
+        self.parent: Branch | None = None
+        self.snapshots = Snapshots(snapshot_bytes)
         self.state: State = "pending"
         self.error: BaseException | None = None
         self.traceback = ""
@@ -99,10 +101,10 @@ class Run:
         self._last_step = 0
         for change in journal:
             if change.name != "edit":
-                self._check({change.name: change.new})
+                check_changes(self, {change.name: change.new})
         self._to_replay = deque(sorted(journal, key=lambda change: change.step))
         self._control = Control()
-        self._listeners: list[Listener] = []
+        self._listeners: Listeners[Run] = Listeners()
         self._told = self._next_tick = 0.0
         self._speed = Speedometer()
         self._thread: threading.Thread | None = None
@@ -110,66 +112,10 @@ class Run:
         # Who resumes a run while its network is edited waits for the edit.
         self._editing = threading.RLock()
         self._ended = threading.Event()
-
-    # -- what it has done ---------------------------------------------------------------------------------------------
-
-    @property
-    def history(self) -> History:
-        """The records so far."""
-        return self._trainer.history
-
-    @property
-    def journal(self) -> tuple[Change, ...]:
-        """What was changed in flight, oldest first."""
-        return tuple(self._trainer.journal)
-
-    @property
-    def settings(self) -> TrainSpec:
-        """The recipe with all changes so far in force."""
-        return self._trainer.settings
-
-    @property
-    def optimizer(self) -> torch.optim.Optimizer:
-        """The live torch optimizer."""
-        return self._trainer.optimizer
-
-    @property
-    def threads(self) -> int:
-        """CPU threads that a step uses."""
-        return self._trainer.threads
-
-    @property
-    def device(self) -> torch.device:
-        """Where it trains."""
-        return self._trainer.device
-
-    @property
-    def ended(self) -> bool:
-        """Whether it is stopped, finished or failed."""
-        return self.state in ENDED
-
-    @property
-    def standing(self) -> bool:
-        """Whether it is paused and no step is granted to it: another may use the model meanwhile."""
-        return self._control.standing
-
-    @property
-    def progress(self) -> Progress:
-        """Epoch, step, speed and time left, for display."""
-        return self._speed.progress(self._trainer)
-
-    def plan(self) -> Plan:
-        """The lr of the steps to come, should nobody change anything; may be asked for from any thread.
-
-        Example:
-            >>> from convlab.models.gallery import lenet
-            >>> from convlab.schedule_spec import ScheduleSpec
-            >>> schedule = ScheduleSpec("ExponentialLR", gamma=0.5, cadence="epoch")
-            >>> run = Run(lenet(), "digits", TrainSpec(lr=0.1, epochs=2, schedule=schedule))
-            >>> run.plan().lrs[[0, -1]].tolist()
-            [0.1, 0.05]
-        """
-        return plan(self._trainer)
+        # While the model stands as it was at an earlier step: as it is now.
+        self._present: Structure | None = None
+        self._place: Place | None = None
+        self.shown_step: int | None = None
 
     # -- controls -----------------------------------------------------------------------------------------------------
 
@@ -187,7 +133,9 @@ class Run:
 
     def _begin(self) -> None:
         claim(self, self.model)
-        self._points["start"] = snapshot(self.model)
+        if self.parent is None:
+            self._points["start"] = snapshot(self.model)
+            self.snapshots.keep(self._trainer, "start")
         self.state = "running"
         self._thread = threading.Thread(target=self._main, name="convlab-run", daemon=True)
         self._thread.start()
@@ -205,6 +153,7 @@ class Run:
         """
         with self._editing:
             refuse_lent(self.model)
+            come_back(self)
             self._control.resume()
         return self
 
@@ -216,6 +165,7 @@ class Run:
             raise RuntimeError(f"this run is {self.state} and takes no more steps; make a new one.")
         with self._editing:
             refuse_lent(self.model)
+            come_back(self)
             self._control.step(count)
         with self._start_lock:
             if self._thread is None and not self.ended:
@@ -228,6 +178,9 @@ class Run:
 
     def stop(self, wait: bool = True) -> Self:
         """End at the next step boundary, keeping weights and records; with `wait`, return once it has."""
+        if self.shown_step is not None and not self.ended:
+            with self._editing:
+                come_back(self)
         self._control.stop()
         with self._start_lock:
             if self._thread is None and not self.ended:
@@ -264,8 +217,8 @@ class Run:
         """
         if self.ended:
             raise RuntimeError(f"this run is {self.state}: nothing is left to change; set it in the next TrainSpec.")
-        self._check(changes)
-        self._control.change({name: changes[name] for name in sorted(changes, key=_urgency)})
+        check_changes(self, changes)
+        self._control.change(in_order(changes))
         return self
 
     def edit(self, path: str, **settings: object) -> Self:
@@ -295,17 +248,79 @@ class Run:
         with self._editing:
             runs = not self._control.standing
             self.pause()
+            come_back(self)
             try:
                 with on_loan(self.model):
                     self._trainer.live = live or self._trainer.live
                     self._trainer.edit(edit)
                     self._points.clear()
                     claim_again(self, self.model)
+                    self.snapshots.keep(self._trainer, "change")
             finally:
-                self._tell()
+                self._listeners.tell(self)
                 if runs:
                     self.resume()
         return self
+
+    def rewind(self, step: int | None = None) -> RunSnapshot | None:
+        """Put the model back as it was after `step` steps, structure and weights; None brings it to the present again.
+
+        The run itself loses nothing: resumed, it goes on from its present, bit for bit.
+
+        Args:
+            step: the latest of `snapshots` not after it is taken.
+
+        Returns:
+            The snapshot, or None for the present.
+
+        Raises:
+            RuntimeError: the run, or another one, is training the model right now.
+            LookupError: there is no snapshot.
+
+        Example:
+            >>> from convlab.models.gallery import lenet
+            >>> run = Run(lenet(), "digits", TrainSpec(epochs=2)).start().wait()
+            >>> print(run.rewind(60))
+            step 45: the end of epoch 1
+        """
+        with self._editing:
+            return rewind(self, step)
+
+    def fork(
+        self,
+        step: int | None = None,
+        *,
+        edit: Edit | None = None,
+        name: str = "",
+        later_changes: bool = False,
+        **changes: object,
+    ) -> "Run":
+        """A new run, not yet started, that begins from the very state of this one and differs by what is changed.
+
+        It goes on with this run's weights, optimizer, schedule, order of samples and random numbers; with nothing
+        changed but what was changed later in this run, too, it repeats this run bit for bit. This run is stopped and
+        keeps its curve.
+
+        Args:
+            step: where; the latest of `snapshots` not after it is taken, the last of all if left out.
+            edit: a change of the network.
+            name: shown beside the curve; what differs, if left out.
+            later_changes: make what was changed after `step` in this run again, each at its step.
+            changes: settings to change, as for `set`.
+
+        Raises:
+            SpecError, ValueError: a name or a value cannot be.
+            RuntimeError: another run is training the model.
+            LookupError: there is no snapshot.
+
+        Example:
+            >>> from convlab.models.gallery import lenet
+            >>> run = Run(lenet(), "digits", TrainSpec(epochs=2), name="run 1").start().wait()
+            >>> run.fork(45, lr=0.01).name
+            'run 1, lr 0.05 → 0.01 from step 45'
+        """
+        with self._editing:
+            return fork(self, step, changes, edit, name, later_changes)
 
     def restore(self, point: Point = "best") -> Self:
         """Put weights and buffers back: of the ``"best"`` epoch, the ``"start"``, or the ``"last"`` step before that.
@@ -313,23 +328,7 @@ class Run:
         Raises:
             RuntimeError: the run is training right now, or no epoch has ended yet.
         """
-        others = [run for run in active_runs(self.model) if not run.standing]
-        if others:
-            raise RuntimeError(f"{type(self.model).__name__} is training right now; run.pause() or run.stop() first.")
-        if "last" not in self._points or self._last_step != self.history.num_steps:
-            self._points["last"], self._last_step = snapshot(self.model), self.history.num_steps
-        if point == "best":
-            if self._trainer.best is None:
-                raise RuntimeError('no epoch has ended yet, so none is best; try run.restore("start").')
-            restore(self._trainer.best[1], modes=False)
-        elif point in self._points:
-            restore(self._points[point], modes=False)
-        elif point == "start":
-            raise RuntimeError(
-                "the network was edited since this run began, so its first weights have no place any more."
-            )
-        else:
-            raise ValueError(f"point must be 'start', 'best' or 'last', got {point!r}; try run.restore('best').")
+        restore_point(self, point)
         return self
 
     def code(self, weights: str | None = None) -> str:
@@ -338,26 +337,12 @@ class Run:
 
         return script(self, weights)
 
-    def advice(self) -> str:
-        """What a failed run leaves and how to go on, in one sentence."""
-        best = self._trainer.best
-        offer = 'run.restore("start") puts back the weights it began with'
-        if best is not None:
-            offer = f'run.restore("best") puts back those of epoch {best[0].epoch}'
-        return f"the model keeps the weights of step {self.history.num_steps}, and {offer}"
-
-    @property
-    def best(self) -> EpochRecord | None:
-        """The epoch with the lowest validation loss so far (training loss without validation data)."""
-        return self._trainer.best[0] if self._trainer.best else None
-
     def watch(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener(run)`` from the training thread at each change of state and at most five times a second.
 
         Returns a function that ends it. A listener that raises is dropped: watching never harms a run.
         """
-        self._listeners.append(listener)
-        return lambda: self._forget(listener)
+        return self._listeners.add(listener)
 
     # -- the training thread ------------------------------------------------------------------------------------------
 
@@ -366,12 +351,21 @@ class Run:
         try:
             with own_threads(self.threads), numpy_untouched():
                 self._become("running")
-                state = "finished" if train(self._trainer, self._at_boundary) else "stopped"
+                done = train(self._trainer, self._at_boundary, lambda: self.snapshots.keep(self._trainer, "epoch"))
+                state = "finished" if done else "stopped"
         except BaseException as error:  # whatever user code raises belongs in the panel, not on a random cell's stderr
             self.error = error
             self.traceback = "" if isinstance(error, NonFiniteError) else traceback.format_exc()
         self.model.zero_grad(set_to_none=True)
+        self._keep_end()
         self._end(state)
+
+    def _keep_end(self) -> None:
+        """The last snapshot; a finished run has that of its last step, unless the best weights were put back since."""
+        if self._trainer.within_epoch:
+            self.snapshots.keep(self._trainer, "end")
+        elif self._trainer.restored_best:
+            self._present = structure_of(self.model)
 
     def _at_boundary(self) -> bool:
         # Again at each step: part of the number is the process's, and a cell may set that.
@@ -379,10 +373,12 @@ class Run:
         while self._to_replay and self._to_replay[0].step <= self.history.num_steps:
             change = self._to_replay.popleft()
             self._trainer.set(change.name, change.new)
+            self.snapshots.keep(self._trainer, "change")
+        self.snapshots.catch_up(self._trainer)
         if (now := time.monotonic()) >= self._next_tick:
             self._told, self._next_tick = now, now + TICK_SECONDS
             self._speed.note(now, self._trainer)
-            self._tell()
+            self._listeners.tell(self)
         if self._control.attention:
             return self._control.boundary(self._apply, self._stands)
         return True
@@ -390,8 +386,9 @@ class Run:
     def _apply(self, changes: Mapping[str, object]) -> None:
         for name, value in changes.items():
             self._trainer.set(name, value)
+        self.snapshots.keep_change(self._trainer)
         if self.state == "paused":
-            self._tell()
+            self._listeners.tell(self)
         else:  # with the next tick, and soon, however fast a hand drags
             self._next_tick = min(self._next_tick, self._told + CHANGE_SECONDS)
 
@@ -403,66 +400,17 @@ class Run:
 
     def _become(self, state: State) -> None:
         self.state = state
-        self._tell()
-
-    def _tell(self) -> None:
-        for listener in tuple(self._listeners):
-            try:
-                listener(self)
-            except Exception:  # a broken display must not end a training
-                self._forget(listener)
-
-    def _forget(self, listener: Listener) -> None:
-        with contextlib.suppress(ValueError):  # gone already
-            self._listeners.remove(listener)
+        self._listeners.tell(self)
 
     def _end(self, state: State) -> None:
         self.state = state
         release(self)
         # Listeners first: whoever waits for the end finds the last picture drawn.
-        self._tell()
+        self._listeners.tell(self)
         self._ended.set()
         self._control.announce_end()
-
-    # -- checks -------------------------------------------------------------------------------------------------------
-
-    def _check(self, changes: Mapping[str, object]) -> None:
-        for name in changes:
-            if name not in LIVE_SETTINGS:
-                raise SpecError(f"{name} cannot change during a run; {', '.join(LIVE_SETTINGS)} can.")
-        changed = self.settings.changed(**changes)
-        if changed.schedule is not None and "schedule" in changes:
-            throwaway(changed.schedule, changed)  # torch's own class may refuse what its arguments allow one by one
-        if "batch_size" in changes and not self.data.train.resizable:
-            raise SpecError("batch_size is fixed by your own DataLoader; pass (X, y) or a data set to change it here.")
-        if "dropout" in changes and not self._trainer.dropouts:
-            raise SpecError(f"dropout cannot be set: the model has no dropout layer; {NO_DROPOUT}")
-        group: dict[str, Any] = self.optimizer.param_groups[0]
-        for name in ("momentum", "betas"):
-            if name in changes and name not in group:
-                other = "betas" if name == "momentum" else "momentum"
-                raise SpecError(f"{name} is no setting of {self.spec.optimizer}; it has {other}.")
 
     def _wait_until_standing(self, wait: bool) -> Self:
         if wait and self._thread is not None and threading.current_thread() is not self._thread:
             self._control.wait_until_standing(self._ended.is_set)
         return self
-
-    def plot(self) -> "Figure":
-        """A figure of loss and accuracy, the changes marked."""
-        from convlab.plots.history import plot_run
-
-        return plot_run(self)
-
-    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        from convlab.plots.picture import picture
-
-        return picture(self, self.settings, f"{type(self.model).__name__} on {self.data.name}")
-
-    def __repr__(self) -> str:
-        name = f"{self.name}: " if self.name else ""
-        return f"Run({name}{self.state}, {type(self.model).__name__} on {self.data.name}, {self.history!r})"
-
-
-def _urgency(name: str) -> int:
-    return _FIRST.index(name) if name in _FIRST else len(_FIRST)

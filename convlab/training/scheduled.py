@@ -205,6 +205,34 @@ class Scheduled:
         for group, own in zip(self.optimizer.param_groups, values, strict=True):
             group.update(own)
 
+    # -- as a value ---------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """All but what stands in the optimizer's groups, as plain values."""
+        with self._lock:
+            return {
+                "spec": self.spec and self.spec.to_dict(),
+                "base": self.base,
+                "mode": self.mode,
+                "own": [dict(values) for values in self._own],
+                "over": self.over,
+                "schedulers": [_plain_parts(part) for part in _parts(self.scheduler)],
+            }
+
+    def put_back(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`; the optimizer's groups must have been put back already."""
+        with self._lock:
+            kept = [dict(group) for group in self.optimizer.param_groups]
+            self.mode, self.base = "scale", state["base"]
+            self.set_schedule(ScheduleSpec.from_dict(state["spec"]) if state["spec"] else None)
+            for part, values in zip(_parts(self.scheduler), state["schedulers"], strict=True):
+                vars(part).update({name: _plain_copy(value) for name, value in values.items()})
+            for group, was in zip(self.optimizer.param_groups, kept, strict=True):
+                group.clear()
+                group.update(was)
+            self.base, self.mode, self.over = state["base"], state["mode"], state["over"]
+            self._own = [dict(values) for values in state["own"]]
+
     # -- looking ahead ------------------------------------------------------------------------------------------------
 
     def ahead(self) -> LRScheduler | None:
@@ -217,6 +245,21 @@ class Scheduled:
                 for group, own in zip(ahead.optimizer.param_groups, self._own, strict=True):
                     group.update(own)
             return ahead
+
+
+def _plain_parts(scheduler: Any) -> dict[str, Any]:
+    """What of a scheduler changes as it goes: numbers and lists of them; the rest follows from its arguments."""
+    return {name: _plain_copy(value) for name, value in vars(scheduler).items() if _is_plain(value)}
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list):
+        return all(isinstance(one, bool | int | float) for one in value)
+    return value is None or isinstance(value, bool | int | float)
+
+
+def _plain_copy(value: Any) -> Any:
+    return list(value) if isinstance(value, list) else value
 
 
 def _parts(scheduler: LRScheduler | None) -> Iterator[Any]:

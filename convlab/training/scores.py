@@ -17,6 +17,16 @@ class Scores:
         self._hits = 0
         self._judged = 0
 
+    def sums(self) -> tuple[float, int, int, int]:
+        """Everything up to here: summed losses, samples, hits, predictions judged."""
+        self._judge()
+        return self._loss, self._seen, self._hits, self._judged
+
+    def put(self, sums: tuple[float, int, int, int]) -> None:
+        """Go on from there."""
+        self._outputs, self._targets, self._held = [], [], 0
+        self._loss, self._seen, self._hits, self._judged = sums
+
     LIMIT = 2**20
     """Output values held before they are judged: 4 MiB of float32."""
 

@@ -4,7 +4,7 @@ import contextlib
 import math
 import random
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import ModuleType
 from typing import Literal, cast
 
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convlab.data.resolve import Data
-from convlab.data.sources import Source, TensorSource
+from convlab.data.sources import LoaderSource, Source, TensorSource
 from convlab.models.borrow import Snapshot, restore, snapshot
 from convlab.models.live import Edit, LiveModel, bind
 from convlab.schedule_spec import ScheduleSpec
@@ -23,10 +23,12 @@ from convlab.training.buffers import Buffers
 from convlab.training.history import EpochRecord, History
 from convlab.training.host_random import HostRandom, drawn_from, model_code
 from convlab.training.journal import Change
+from convlab.training.lending import own_generators
 from convlab.training.optimizers import apply_setting, build_optimizer, fused_step
 from convlab.training.randomness import PrivateRandom, may_draw
 from convlab.training.scheduled import Scheduled
 from convlab.training.scores import Scores
+from convlab.training.streams import Streams
 from convlab.training.threads import mult_adds, num_threads
 
 EditOrUndo = Edit | Literal["undo", "redo"]
@@ -60,7 +62,14 @@ class Trainer:
         self.best: tuple[EpochRecord, Snapshot] | None = None
         self.epoch = 0
         self.position = 0
-        self._order: Tensor | None = None
+        self.within_epoch = False
+        self.restored_best = False
+        self.order: Tensor | None = None
+        self.scores = Scores(data.num_classes)
+        self.epoch_streams: Streams | None = None
+        self._began = time.monotonic()
+        self._must_skip = False
+        self._before: tuple[int, Mapping[torch.device, Tensor]] = 0, {}
         self._own_criterion = criterion
         self._prepare()
 
@@ -84,20 +93,25 @@ class Trainer:
                 )
             self._set_dropout(spec.dropout)
         self.live: LiveModel | None = None
-        self.optimizer = build_optimizer(self.params, spec)
-        self.scheduled = Scheduled(self.optimizer, spec.schedule, spec.lr)
-        self.scheduled.set_mode(spec.schedule_mode)
-        self._lr = self.scheduled.lr
+        self.take_optimizer(build_optimizer(self.params, spec))
         self._look_at_model()
         self._found_inf = torch.zeros(1, device=self.device)
         self._one = torch.ones(1, device=self.device)
         self.threads = spec.threads or num_threads(mult_adds(model, self._sample()) * spec.batch_size)
+
+    def take_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
+        """Train with this optimizer, under the recipe's schedule from its beginning."""
+        self.optimizer, spec = optimizer, self.spec
+        self.scheduled = Scheduled(optimizer, spec.schedule, spec.lr)
+        self.scheduled.set_mode(spec.schedule_mode)
+        self.last_lr = self.scheduled.lr
 
     def _look_at_model(self) -> None:
         """What a step needs to know of the model's structure."""
         model = self.model
         self._apply_gradients = fused_step(self.optimizer)
         self._buffers = Buffers(model)
+        self._own_generators = own_generators(model, self.data)
         self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
         self._draws = may_draw(model) or self._own_criterion is not None
         self._draws_from = drawn_from(*model_code(model), self._own_criterion)
@@ -161,13 +175,17 @@ class Trainer:
             self.live.apply(edit, self.optimizer)
         else:
             (self.live.undo if edit == "undo" else self.live.redo)(self.optimizer)
-        self.params = [param for param in self.model.parameters() if param.requires_grad]
-        self.dropouts = _dropouts(self.model)
-        self._look_at_model()
+        self.structure_changed(_dropouts(self.model))
         self.enter_training()
         # Weights of another structure cannot be put back.
         self.best = None
         self.journal.append(Change(self.history.num_steps, "edit", None, edit))
+
+    def structure_changed(self, dropouts: dict[nn.modules.dropout._DropoutNd, float]) -> None:
+        """Look at the model again; `dropouts` are its dropout layers, each with its own probability."""
+        self.params = [param for param in self.model.parameters() if param.requires_grad]
+        self.dropouts = dropouts
+        self._look_at_model()
 
     def _set_schedule(self, schedule: ScheduleSpec | None) -> None:
         for name in ("momentum", "betas"):  # the schedule before may have cycled it
@@ -193,9 +211,11 @@ class Trainer:
             return False
         self.epoch += 1
         self.position = 0
-        self._order = self.data.train.order(self.random.generator)
+        self.within_epoch, self._must_skip = True, False
+        self.epoch_streams = self.streams() if isinstance(self.data.train, LoaderSource) else None
+        self.order = self.data.train.order(self.random.generator)
         self._began = time.monotonic()
-        self._scores = Scores(self.data.num_classes)
+        self.scores = Scores(self.data.num_classes)
         self.enter_training()
         return True
 
@@ -208,19 +228,50 @@ class Trainer:
                 if isinstance(module, nn.modules.batchnorm._BatchNorm) and weights:
                     module.training = any(weight.requires_grad for weight in weights)
 
+    @property
+    def seconds(self) -> float:
+        """How long the present epoch has taken so far."""
+        return time.monotonic() - self._began
+
+    @seconds.setter
+    def seconds(self, seconds: float) -> None:
+        self._began = time.monotonic() - seconds
+
+    def streams(self) -> Streams:
+        """Where the random numbers stand."""
+        return Streams.of(self.random, self.host_random, self._own_generators)
+
+    def put_streams_back(self, streams: Streams) -> None:
+        """Let the random numbers go on from there, and with them the order of a loader's epoch that has begun."""
+        streams.put_back(self.random, self.host_random)
+        self._must_skip = self.within_epoch and self.epoch_streams is not None
+
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The rest of the epoch, re-cut whenever the batch size changes."""
         while True:
             size = self.settings.batch_size
-            for x, y in self._fetch(self.data.train, self._order, self.position, size):
+            for x, y in self._rest(size):
                 if len(x) == 1 and self.position and self._has_batch_norm and not self._takes_one():
                     return  # BatchNorm has no variance for one value: torch would raise on this remainder
+                self._before = self.position, self.random.states() if self._draws else {}
                 self.position += len(x)
                 yield x, y
                 if size != self.settings.batch_size:
                     break
             else:
                 return
+
+    def _rest(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        if not self._must_skip or self.epoch_streams is None:
+            return self._fetch(self.data.train, self.order, self.position, size)
+        # A loader tells its order by going through it, from the random numbers that the epoch began with.
+        self._must_skip, now, seen = False, self.streams(), 0
+        self.epoch_streams.put_back(self.random, self.host_random)
+        batches = self._fetch(self.data.train, None, 0, size)
+        while seen < self.position and (batch := next(batches, None)) is not None:
+            seen += len(batch[0])
+        now.put_back(self.random, self.host_random)
+        return batches
 
     def _fetch(self, source: Source, order: Tensor | None, start: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of `source`, the user's own code among it drawing from the run's random numbers."""
@@ -282,14 +333,23 @@ class Trainer:
             loss.backward()
             self._check_gradients()
         except BaseException:
-            self._buffers.undo()
+            self._undo_step()
             raise
         self._apply_gradients()
-        self._lr = self.scheduled.lr
-        self.history.add_step(value, self._lr)
-        self._scores.add(output, y, value)
+        self.last_lr = self.scheduled.lr
+        self.history.add_step(value, self.last_lr)
+        self.scores.add(output, y, value)
         self.scheduled.after_step(value)
         return value
+
+    def _undo_step(self) -> None:
+        """As it was before the batch, to be taken up again."""
+        self._buffers.undo()
+        for param in self.params:
+            param.grad = None
+        self.position, drawn = self._before
+        if drawn:
+            self.random.put_back(drawn)
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
         if not self.settings.bf16:
@@ -312,7 +372,7 @@ class Trainer:
 
     def end_epoch(self) -> EpochRecord:
         """Validate, record the epoch, and keep the weights if they are the best so far."""
-        train_loss, train_accuracy = self._scores.result()
+        train_loss, train_accuracy = self.scores.result()
         valid_loss, valid_accuracy = self.validate()
         record = EpochRecord(
             epoch=self.epoch,
@@ -321,10 +381,11 @@ class Trainer:
             train_accuracy=train_accuracy,
             valid_loss=valid_loss,
             valid_accuracy=valid_accuracy,
-            lr=self._lr,
-            seconds=time.monotonic() - self._began,
+            lr=self.last_lr,
+            seconds=self.seconds,
         )
         self.history.add_epoch(record)
+        self.within_epoch = False
         accuracy = train_accuracy if valid_accuracy is None else valid_accuracy
         self.scheduled.after_epoch(_score(record), accuracy)
         score = record.train_loss if valid_loss is None else valid_loss
@@ -354,6 +415,7 @@ class Trainer:
         """After the last epoch: with early stopping, put the best epoch's weights back."""
         if self.settings.patience is not None and self.settings.restore_best and self.best is not None:
             restore(self.best[1], modes=False)
+            self.restored_best = True
 
 
 def _dropouts(model: nn.Module) -> dict[nn.modules.dropout._DropoutNd, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,7 @@ def capture(model: nn.Module, optimizer: optim.Optimizer | None = None) -> State
     ]
     kept = None
     if optimizer is not None:
-        state = {param: copy.deepcopy(values) for param, values in optimizer.state.items()}
+        state = {param: copied(values) for param, values in optimizer.state.items()}
         kept = optimizer, [list(group["params"]) for group in optimizer.param_groups], state
     return State(modules, snapshot(model), kept)
 
@@ -80,7 +80,12 @@ def put_back(model: nn.Module, state: State) -> None:
             group["params"] = list(params)
         optimizer.state.clear()
         for param, values in states.items():
-            optimizer.state[param] = copy.deepcopy(values)
+            optimizer.state[param] = copied(values)
+
+
+def copied(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What an optimizer keeps for a parameter, its tensors copied."""
+    return {name: value.detach().clone() if isinstance(value, Tensor) else value for name, value in values.items()}
 
 
 def _is_frozen(module: nn.Module) -> bool:
