@@ -3,7 +3,6 @@
 import ast
 import functools
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import CodeType
@@ -25,6 +24,10 @@ _FLOAT: Final = "float"
 _ALLOWED: Final = (
     *(ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Load),
     *(ast.operator, ast.unaryop, ast.boolop, ast.cmpop),
+)
+_REFUSED: Final = (
+    *(ast.BitAnd, ast.BitOr, ast.BitXor, ast.LShift, ast.RShift, ast.Invert),
+    *(ast.Is, ast.IsNot, ast.In, ast.NotIn, ast.MatMult),
 )
 
 
@@ -83,7 +86,7 @@ def _compiled(text: str, variable: str) -> CodeType:
     if len(text) > LONGEST:
         raise ValueError(f"{text[:40]!r}... is longer than {LONGEST} characters")
     try:
-        tree = _parsed(text)
+        tree = ast.parse(text.strip(), mode="eval")
     # What is nested too deeply is a MemoryError to the parser.
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ValueError(f"{text!r} is no formula") from None
@@ -99,12 +102,6 @@ def _compiled(text: str, variable: str) -> CodeType:
                 raise ValueError(f"{text!r} holds a number that is too large") from None
     tree = ast.fix_missing_locations(_TruthAsFloat().visit(tree))
     return compile(tree, "<formula>", "eval")
-
-
-def _parsed(text: str) -> ast.Expression:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SyntaxWarning)  # "1 is 1" is odd, and arithmetic
-        return ast.parse(text.strip(), mode="eval")
 
 
 class _TruthAsFloat(ast.NodeTransformer):
@@ -126,4 +123,4 @@ def _is_allowed(node: ast.AST, variable: str, is_function: bool) -> bool:
         return node.id in FUNCTIONS if is_function else node.id in (variable, "pi")
     if isinstance(node, ast.Call):
         return isinstance(node.func, ast.Name) and not node.keywords
-    return isinstance(node, _ALLOWED) and not isinstance(node, ast.BitAnd | ast.BitOr | ast.BitXor | ast.Invert)
+    return isinstance(node, _ALLOWED) and not isinstance(node, _REFUSED)
