@@ -42,7 +42,7 @@ class Share(widgets.VBox):
         self._latest = Latest(self._on_error)
         self._pasted: LabState | None = None
         wide = widgets.Layout(width="auto", height="5em")
-        self.mine = widgets.Textarea(disabled=True, layout=wide, tooltip="This bench, in one line of text.")
+        self.mine = widgets.HTML().add_class("convlab-code").add_class("convlab-state")
         self.copy = CopyButton(tooltip="Copy the line, to hand it to others.")
         self.why_not = Messages()
         self.box = widgets.Textarea(
@@ -86,7 +86,8 @@ class Share(widgets.VBox):
             self.why_not.clear()
         except ValueError as error:
             self.why_not.error(str(error))
-        self.mine.value = self.copy.text = text
+        self.copy.text = text
+        self.mine.value = f'<pre tabindex="0" aria-label="State">{html.escape(text)}</pre>' if text else ""
         if self.box.value.strip():
             self._read()  # what it would change may be something else now
 
