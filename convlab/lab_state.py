@@ -27,7 +27,7 @@ UPGRADES: Final[dict[int, Callable[[Values], Values]]] = {}
 """For each older version, what makes the values of the next one of its values."""
 
 MOST_CHARACTERS: Final = 200_000
-MOST_EDITS: Final = 500
+MOST_EDITS: Final = 200
 DEEPEST: Final = 24
 OWN: Final = ("model", "data", "criterion")
 """What a string cannot hold where it is a person's own; they pass it when they open the string."""
@@ -35,7 +35,7 @@ OWN: Final = ("model", "data", "criterion")
 _WORD: Final = 200
 _WHOLE: Final = 2**63
 _SEED: Final = Limits(0, 2**63 - 1, 0, whole=True)
-_SETTING: Final = Limits(-(2**20), 2**20, 8)
+_SETTING: Final = Limits(-(2**16), 2**16, 8)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -164,7 +164,7 @@ def test_a_hostile_value_anywhere_is_no_surprise(value):
         ),
         (
             '{"version": 1, "net": "lenet5", "edits": [{"path": "a", "settings": {"out_channels": 2147483648}}]}',
-            "edit 1: 'out_channels' must be a number from -1048576 to 1048576",
+            "edit 1: 'out_channels' must be a number from -65536 to 65536",
         ),
         ('{"net": "lenet5"}', "needs its version"),
         ('{"version": true, "net": "lenet5"}', "version must be a whole number from 1 to 1, got True"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +31,8 @@ DEFAULT_SPEC: Final = TrainSpec(epochs=50)
 """Some seconds of training on the small network: long enough to turn a knob."""
 
 _OF_WEIGHTS: Final = ("freeze", "thaw", "redraw")
+_GROWS: Final = ("padding", "output_padding", "output_size")
+MOST_SIDE: Final = 4096
 _TITLES: Final = {"model": "network", "data": "data", "criterion": "loss"}
 
 
@@ -131,6 +134,7 @@ def make_edits(live: LiveModel, edits: Iterable[Edit]) -> None:
     for number, edit in enumerate(edits, 1):
         try:
             if edit.action not in _OF_WEIGHTS:
+                _check_reach(live, edit)  # a plan looks at whole maps
                 _check_cost(live.plan(edit).trace)
             live.apply(edit)
         except (EditError, SpecError):
@@ -140,20 +144,38 @@ def make_edits(live: LiveModel, edits: Iterable[Edit]) -> None:
             raise SpecError(f"edit {number}, {short(str(edit))}, cannot be made: {reason}.") from error
 
 
+def _check_reach(live: LiveModel, edit: Edit) -> None:
+    """No side of a map may grow beyond all pictures; what would be is only bounded here, from above."""
+    layer = live.layers.get(edit.path)
+    settings = {**(layer.settings if layer is not None and edit.action == "set" else {}), **edit.settings}
+    kind = str(edit.settings.get("layer", layer.kind if layer is not None else ""))
+    most = {name: _largest(settings.get(name)) for name in (*_GROWS, "kernel_size", "dilation", "stride")}
+    kernel = most["dilation"] * most["kernel_size"]
+    added = kernel + sum(max(most[name], kernel if name == "padding" else 0) * 2 for name in _GROWS)
+    onwards = math.prod(
+        _largest(one.settings.get("stride")) for one in live.layers.values() if one.kind.startswith("ConvTranspose")
+    )
+    now = max((side for record in live.trace.records for side in record.output_size[2:]), default=1)
+    side = (now + added * onwards) * (most["stride"] if kind.startswith("ConvTranspose") else 1)
+    if side > MOST_SIDE:
+        raise SpecError(
+            f"edit {short(str(edit))} might give a map {side:,} rows, and at most {MOST_SIDE:,} are opened; "
+            "leave that edit out."
+        )
+
+
+def _largest(value: object) -> int:
+    parts = value if isinstance(value, tuple) else (value,)
+    return max([1, *(int(part) for part in parts if isinstance(part, int | float))])
+
+
 def _check_cost(trace: Trace) -> None:
-    values = sum(_count(record.output_size[1:]) for record in trace.records)
+    values = sum(math.prod(record.output_size[1:]) for record in trace.records)
     if trace.total_params > MOST_PARAMS or values > MOST_VALUES:
         raise SpecError(
             f"the network must have at most {MOST_PARAMS:,} parameters and {MOST_VALUES:,} values in its feature maps, "
             f"and an edit would give it {trace.total_params:,} and {values:,}; leave that edit out."
         )
-
-
-def _count(size: Iterable[int]) -> int:
-    product = 1
-    for side in size:
-        product *= side
-    return product
 
 
 # -- on a bench that stands -------------------------------------------------------------------------------------------
