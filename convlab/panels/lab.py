@@ -194,6 +194,11 @@ class Lab(widgets.VBox):
             self._live = bind(self.model, (1, *self.data.input_size))
         return self._live
 
+    @property
+    def edits(self) -> tuple[Edit, ...]:
+        """The edits in force, oldest first."""
+        return self._live.journal if self._live is not None else ()
+
     def edit(self, edit: EditOrUndo) -> None:
         """Edit the network in place, in the run if one is on; ``"undo"`` and ``"redo"`` take back and make again.
 
@@ -208,6 +213,10 @@ class Lab(widgets.VBox):
                 self.live.apply(edit)
             else:
                 (self.live.undo if edit == "undo" else self.live.redo)()
+        self.look()
+
+    def look(self) -> None:
+        """Show the network as it is, wherever it was changed."""
         for panel in self._looking:
             panel.refresh()
 
@@ -233,23 +242,18 @@ class Lab(widgets.VBox):
         data: object = None,
         criterion: Criterion | None = None,
     ) -> Self:
-        """A bench as `state` tells, with untrained weights: its training gives the curve that the first one gave.
+        """A bench as `state` (the text, or the path of a file with it) tells: its training gives the same curve.
 
-        The text is read as data, whoever wrote it: nothing in it is run, imported or opened.
-
-        Args:
-            state: the text, or the path of a file with it.
-            model, data, criterion: what is a person's own; the state's edits are made on the model.
+        The text is read as data, whoever wrote it: nothing in it is run, imported or opened. What is a person's own
+        (model, data, criterion) is passed; the state's edits are made on the model.
 
         Raises:
             SpecError: this is no state, or something of a person's own is missing; the message says what.
             EditError: `model` does not take the state's edits.
 
         Example:
-            >>> lab = Lab()
-            >>> lab.set(lr=0.02)
-            >>> Lab.from_state(lab.state).spec.lr
-            0.02
+            >>> Lab.from_state(Lab().state).spec.lr
+            0.05
         """
         return start.opened(cls, LabState.load(state), model, data, criterion)
 

@@ -44,7 +44,8 @@ class ScriptPanel(widgets.VBox):
         self.text = ""
         self._code, self._about, self._weights, self._changed = code, about, weights, changed
         self._seen: object = object()
-        self._latest = Latest(self._on_error)
+        # Two, as a look must not overtake what a hand asked for.
+        self._looks, self._acts = Latest(self._on_error), Latest(self._on_error)
         self.line = widgets.HTML()
         self.copy = CopyButton(tooltip="Copy the script.")
         self.name = widgets.Text(
@@ -54,18 +55,18 @@ class ScriptPanel(widgets.VBox):
             layout=widgets.Layout(width="18em"),
             style={"description_width": "3em"},
         )
-        self.save = widgets.Button(description="Save", icon="save", tooltip="Write the script to this file.")
-        self.save.on_click(lambda _: self._latest(self._save))
+        self.save_button = widgets.Button(description="Save", icon="save", tooltip="Write the script to this file.")
+        self.save_button.on_click(lambda _: self._acts(self._save))
         self.messages = Messages()
         self.shown = widgets.HTML().add_class("convlab-code").add_class("convlab-script")
-        acts = widgets.HBox([self.copy, self.save, self.name]).add_class("convlab-buttons")
+        acts = widgets.HBox([self.copy, self.save_button, self.name]).add_class("convlab-buttons")
         super().__init__([Style(), self.line, acts, self.messages, self.shown])
         self.add_class("convlab").add_class("convlab-script-panel")
 
     def look(self) -> None:
         """Make the script anew: somebody looks."""
         self._seen = self._changed()
-        self._latest(self._make)
+        self._looks(self._make)
 
     def follow(self) -> None:
         """Make the script anew if it would differ."""
@@ -74,7 +75,8 @@ class ScriptPanel(widgets.VBox):
 
     def settle(self) -> None:
         """Block until everything asked for is done and shown."""
-        self._latest.wait()
+        self._looks.wait()
+        self._acts.wait()
 
     # -- in the panel's own thread ------------------------------------------------------------------------------------
 
@@ -93,7 +95,7 @@ class ScriptPanel(widgets.VBox):
 
     def _show(self, code: str, about: str) -> None:
         self.text = self.copy.text = code
-        self.save.disabled = not code
+        self.save_button.disabled = not code
         self.line.value = html.escape(about)
         self.shown.value = f'<pre tabindex="0" aria-label="Script">{html.escape(code)}</pre>' if code else ""
 
@@ -104,7 +106,7 @@ class ScriptPanel(widgets.VBox):
         except FileExistsError as error:
             self.messages.error(f"{str(error).partition(';')[0]}; take another name, or")
             self.messages.offer(
-                "Overwrite", "Write them all the same.", lambda: self._latest(lambda: self._save(overwrite=True))
+                "Overwrite", "Write them all the same.", lambda: self._acts(lambda: self._save(overwrite=True))
             )
             return
         names = " and ".join(file.name for file in files)

@@ -1,6 +1,7 @@
 """*Share*: the bench as one string, to be copied, and a box that opens somebody else's on this bench."""
 
 import html
+import threading
 from collections.abc import Callable, Sequence
 
 import ipywidgets as widgets
@@ -39,7 +40,9 @@ class Share(widgets.VBox):
         take: Callable[[LabState], object],
     ) -> None:
         self._state, self._told, self._take = state, told, take
-        self._latest = Latest(self._on_error)
+        # A look must not overtake what a hand asked for, nor come between.
+        self._looks, self._acts = Latest(self._on_error), Latest(self._on_error)
+        self._one_at_a_time = threading.RLock()
         self._pasted: LabState | None = None
         wide = widgets.Layout(width="auto", height="5em")
         self.mine = widgets.HTML().add_class("convlab-code").add_class("convlab-state")
@@ -48,11 +51,11 @@ class Share(widgets.VBox):
         self.box = widgets.Textarea(
             placeholder='{"convlab": …', layout=wide, tooltip="The line that somebody copied from their bench."
         )
-        self.box.observe(lambda _: self._latest(self._read), "value")
-        self.open = widgets.Button(
+        self.box.observe(lambda _: self._acts(self._read), "value")
+        self.open_button = widgets.Button(
             description="Open", icon="folder-open", tooltip="Make this bench the one in the box.", disabled=True
         )
-        self.open.on_click(lambda _: self._latest(self._open))
+        self.open_button.on_click(lambda _: self._acts(self._open))
         self.messages = Messages()
         super().__init__(
             [
@@ -63,7 +66,7 @@ class Share(widgets.VBox):
                 self.why_not,
                 _label("Another bench: paste its line here."),
                 self.box,
-                widgets.HBox([self.open]).add_class("convlab-buttons"),
+                widgets.HBox([self.open_button]).add_class("convlab-buttons"),
                 self.messages,
             ]
         )
@@ -71,11 +74,12 @@ class Share(widgets.VBox):
 
     def look(self) -> None:
         """Show the state anew: somebody looks."""
-        self._latest(self._look)
+        self._looks(self._look)
 
     def settle(self) -> None:
         """Block until everything asked for is done and shown."""
-        self._latest.wait()
+        self._acts.wait()
+        self._looks.wait()
 
     # -- in the panel's own thread ------------------------------------------------------------------------------------
 
@@ -83,16 +87,22 @@ class Share(widgets.VBox):
         text = ""
         try:
             text = self._state()
-            self.why_not.clear()
         except ValueError as error:
             self.why_not.error(str(error))
+        else:
+            self.why_not.clear()
         self.copy.text = text
         self.mine.value = f'<pre tabindex="0" aria-label="State">{html.escape(text)}</pre>' if text else ""
-        if self.box.value.strip():
-            self._read()  # what it would change may be something else now
+        with self._one_at_a_time:
+            if self._pasted is not None:
+                self._read()  # what it would change may be something else now
 
     def _read(self) -> None:
-        self._pasted, self.open.disabled = None, True
+        with self._one_at_a_time:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._pasted, self.open_button.disabled = None, True
         text = self.box.value
         if not text.strip():
             self.messages.clear()
@@ -103,23 +113,22 @@ class Share(widgets.VBox):
         if not changes:
             self.messages.note("This bench is that one already.")
             return
-        self._pasted, self.open.disabled = state, False
+        self._pasted, self.open_button.disabled = state, False
         self.messages.note(f"Would change {'; '.join(changes)}.")
 
     def _open(self) -> None:
-        # Read again: what stands in the box is what is opened.
-        self._read()
-        state = self._pasted
-        if state is None:
-            return
-        told = self.messages.text.removeprefix("Would change ")
-        self._take(state)
-        self._look()
-        self.open.disabled = True
-        self.messages.note(f"Opened, with {told}")
+        with self._one_at_a_time:
+            self._tell()  # again: what stands in the box is what is opened
+            state, told = self._pasted, self.messages.text
+            if state is None:
+                return
+            self._pasted, self.open_button.disabled = None, True
+            self._take(state)
+            self.messages.note(told.replace("Would change", "Opened: changed", 1))
+        self.look()
 
     def _on_error(self, error: BaseException) -> None:
-        self.open.disabled = True
+        self.open_button.disabled = True
         self.messages.exception(error)
 
 

@@ -18,6 +18,7 @@ from convlab.models.live import Edit, EditError, LiveModel
 from convlab.models.plan import MOST_PARAMS, MOST_VALUES
 from convlab.models.trace import Trace
 from convlab.net_spec import Block, Head, NetSpec
+from convlab.schedule_spec import ScheduleSpec
 from convlab.spec import TrainSpec
 from convlab.training.script import save_start, script_for
 
@@ -46,8 +47,7 @@ def state_of(lab: Lab) -> LabState:
         own["data"] = about(lab.data)
     if lab.criterion is not None:
         own["criterion"] = getattr(lab.criterion, "__name__", type(lab.criterion).__name__)
-    edits = lab.live.journal
-    return LabState(net=lab.net, seed=lab.seed, edits=edits, train=lab.spec, data=name, own=own)
+    return LabState(net=lab.net, seed=lab.seed, edits=lab.edits, train=lab.spec, data=name, own=own)
 
 
 def about(data: Data) -> str:
@@ -188,53 +188,52 @@ def changes(lab: Lab, state: LabState) -> list[str]:
         SpecError: it cannot be opened here; the message says how it can.
     """
     now = state_of(lab)
-    if (state.data, state.own) != (now.data, now.own):
-        told = [
-            state.data or state.own["data"],
-            *(state.own[name] for name in ("model", "criterion") if name in state.own),
-        ]
+    net = fitting(state.net, lab.data) if state.net is not None and state.data == now.data else None
+    other = (net, state.seed) != (now.net, now.seed)
+    if (state.data, state.own) != (now.data, now.own) or (other and not hasattr(lab, "use")):
         raise SpecError(
-            f"this state is of another bench, with {', '.join(told)}, and here is {lab.title}; open it in one of its "
+            f"this state is of another bench, with {_parts(state)}, and here is {_parts(now)}; open it in one of its "
             f"own: convlab.Lab.from_state(state{''.join(f', {name}=...' for name in state.own)})."
         )
-    if state.net is not None:
-        state_net = fitting(state.net, lab.data)
-        found = [] if state_net == now.net else [f"the network: {_words(state_net)}"]
-        found += [] if state.seed == now.seed else [f"the seed of its weights: {now.seed} → {state.seed}"]
-    else:
-        found = []
+    found = [f"the network: {_words(now)} → {_words(state)}"] if net != now.net else []
+    found += [f"the seed of its weights: {now.seed} → {state.seed}"] if state.seed != now.seed else []
     if state.edits != now.edits:
         found.append(f"its edits: {', '.join(map(str, state.edits)) or 'none'}")
     old, new = now.train, state.train
-    for name in old.changes_to(new):
-        found.append(f"{name}: {_value(getattr(old, name))} → {_value(getattr(new, name))}")
-    return found
+    return found + [f"{name}: {_value(old, name)} → {_value(new, name)}" for name in old.changes_to(new)]
 
 
 def take(lab: Lab, state: LabState) -> None:
-    """Make the bench what the state tells; a run ends, and its weights go.
+    """Make the bench what the state tells: its run ends, and the weights are those of a start again.
 
     Raises:
         SpecError, EditError: it cannot be; what was taken so far stands.
     """
     changes(lab, state)
-    lab.stop()
-    if state.net is not None:
-        lab.use(fitting(state.net, lab.data), state.seed)
-    else:
-        lab.reset()
+    lab.reset()
+    net = fitting(state.net, lab.data) if state.net is not None else None
+    if net is not None and (net, state.seed) != (lab.net, lab.seed):
+        lab.use(net, state.seed)
     make_edits(lab.live, state.edits)
     lab.set(**lab.spec.changes_to(state.train))
-    lab.refresh()
+    lab.look()
 
 
-def _words(net: NetSpec) -> str:
-    return f"{len(net.blocks)} blocks ({', '.join(str(block.out_channels) for block in net.blocks)})"
+def _parts(state: LabState) -> str:
+    return f"{_words(state)} on {state.data or state.own['data']}" + (
+        f" and the loss {state.own['criterion']}" if "criterion" in state.own else ""
+    )
 
 
-def _value(value: object) -> str:
-    scheduler = getattr(value, "scheduler", None)
-    return scheduler if isinstance(scheduler, str) else "none" if value is None else str(value)
+def _words(state: LabState) -> str:
+    if not isinstance(state.net, NetSpec):
+        return state.net or state.own["model"]
+    return f"{'-'.join(str(block.out_channels) for block in state.net.blocks)} filters, seed {state.seed}"
+
+
+def _value(train: TrainSpec, name: str) -> str:
+    value = getattr(train, name)
+    return value.scheduler if isinstance(value, ScheduleSpec) else "none" if value is None else str(value)
 
 
 # -- its script -------------------------------------------------------------------------------------------------------
@@ -258,7 +257,7 @@ def about_script(lab: Lab) -> str:
 def version_of_script(lab: Lab) -> object:
     """A value that differs when the script would."""
     run = lab.current
-    return (id(lab.model), lab.spec, lab.live.journal) if run is None else (id(run), len(run.journal), run.ended)
+    return (id(lab.model), lab.spec, lab.edits) if run is None else (id(run), len(run.journal), run.ended)
 
 
 def save_weights(lab: Lab, path: Path) -> None:

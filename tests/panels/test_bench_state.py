@@ -86,7 +86,7 @@ def of_a_spec(keep):
 
 
 def of_the_gallery(keep):
-    return keep(Lab.from_state(LabState(net="resnet", seed=2, data="digits", edits=EDITS[:0]).to_json()))
+    return keep(Lab.from_state(LabState(net="single_conv_dropout", seed=2, data="digits", edits=EDITS[:0]).to_json()))
 
 
 @pytest.mark.parametrize("make", [default, edited, set_otherwise, of_a_spec, of_the_gallery])
