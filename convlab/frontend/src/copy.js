@@ -1,9 +1,6 @@
 // A button that copies a text. Outside https and localhost a page has no navigator.clipboard, and a frame may be denied
 // it: then the text is selected in a box of its own and copied the old way.
 
-/** How long the button says what it did, in ms. */
-const TELLING = 2000;
-
 /** @param {string} text */
 async function copy(text) {
   try {
@@ -41,7 +38,6 @@ export default {
     const said = document.createElement("span");
     said.setAttribute("role", "status");
     el.append(button, said);
-    let timer = 0;
     const draw = () => {
       button.textContent = model.get("description");
       button.title = model.get("tooltip");
@@ -50,13 +46,13 @@ export default {
     button.addEventListener("click", async () => {
       const done = await copy(model.get("text"));
       said.textContent = done ? "Copied" : "The browser forbids it: mark the text and press Ctrl+C";
-      clearTimeout(timer);
-      timer = setTimeout(() => (said.textContent = ""), TELLING);
     });
+    const forget = () => (said.textContent = "");
     model.on("change:text change:description change:tooltip", draw);
+    model.on("change:text", forget);
     draw();
     return () => {
-      clearTimeout(timer);
+      model.off("change:text", forget);
       model.off("change:text change:description change:tooltip", draw);
     };
   },
