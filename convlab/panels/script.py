@@ -59,7 +59,7 @@ class ScriptPanel(widgets.VBox):
         self.save_button.on_click(lambda _: self._acts(self._save))
         self.messages = Messages()
         self.shown = widgets.HTML().add_class("convlab-code").add_class("convlab-script")
-        acts = widgets.HBox([self.copy, self.save_button, self.name]).add_class("convlab-buttons")
+        acts = widgets.HBox([self.save_button, self.name, self.copy]).add_class("convlab-buttons")
         super().__init__([Style(), self.line, acts, self.messages, self.shown])
         self.add_class("convlab").add_class("convlab-script-panel")
 
