@@ -106,6 +106,13 @@ def as_call(module: nn.Module) -> Call | None:
     return call if call is not None and _alike(module, call, {}) else None
 
 
+def called(module: nn.Module) -> Call | None:
+    """The call that would make a module with the settings of this one, untried; None where a class is not torch's."""
+    classes: dict[str, type] = {}
+    call = _called(module, classes, None)
+    return call if set(classes.values()) <= set(_BRANCHES) else None
+
+
 def _alike(model: nn.Module, call: Call, classes: Mapping[str, type]) -> bool:
     """Whether the call makes the same layers with the same settings, and weights and buffers of the same sizes."""
     with torch.random.fork_rng(devices=()):

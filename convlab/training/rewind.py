@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from torch import nn
+
 from convlab.models._edit.history import capture as structure_of
 from convlab.models._edit.history import put_back as put_structure_back
-from convlab.models.borrow import restore, snapshot
+from convlab.models.borrow import Snapshot, restore, snapshot
 from convlab.models.live import Edit
 from convlab.training.active import active_runs, busy
 from convlab.training.journal import LIVE_SETTINGS, Change
@@ -22,9 +24,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Branch:
-    """Where a forked run comes from: the run, and how many steps it has from it."""
+    """Where a forked run comes from: a run's name, and how many steps it has from it."""
 
-    run: Run
+    name: str
     step: int
 
 
@@ -58,10 +60,9 @@ def _return(run: Run) -> None:
         put_structure_back(run.model, run._present)
         if run._trainer.live is not None and run._place is not None:
             run._trainer.live.move_to(run._place)
-    elif len(run.snapshots):
-        put_model_back(run.model, run.snapshots[-1].state, run._trainer.live)
-    if not run.ended:
         run._present = None
+    elif run.end_state is not None:
+        put_model_back(run.model, run.end_state, run._trainer.live)
     run.shown_step = None
 
 
@@ -77,14 +78,19 @@ def restore_point(run: Run, point: str) -> None:
             raise RuntimeError('no epoch has ended yet, so none is best; try run.restore("start").')
         restore(run._trainer.best[1], modes=False)
     elif point in run._points:
+        if not _has_place(run.model, run._points[point]):
+            raise RuntimeError(
+                "the network was edited since this run began, so its first weights have no place any more; "
+                "run.rewind(0) gives both back."
+            )
         restore(run._points[point], modes=False)
-    elif point == "start":
-        raise RuntimeError(
-            "the network was edited since this run began, so its first weights have no place any more; "
-            "run.rewind(0) gives both back."
-        )
     else:
         raise ValueError(f"point must be 'start', 'best' or 'last', got {point!r}; try run.restore('best').")
+
+
+def _has_place(model: nn.Module, saved: Snapshot) -> bool:
+    there = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    return all(id(tensor) in there for tensor, _ in saved.tensors)
 
 
 def fork(run: Run, step: int | None, changes: Mapping[str, object], edit: Edit | None, name: str, later: bool) -> Run:
@@ -118,8 +124,8 @@ def fork(run: Run, step: int | None, changes: Mapping[str, object], edit: Edit |
     put_back(new._trainer, began.state)
     new._trainer.threads = run.threads  # of the network as it was at the start: another number rounds otherwise
     new._trainer.history = run.history.until(began.state.mark)
-    new.parent = Branch(run, began.step)
-    new._points = {"start": run._points["start"]} if "start" in run._points else {}
+    new.parent = Branch(run.name, began.step)
+    new.taken_up(run.beginning)
     for one in run.snapshots:
         if one.step <= began.step:
             new.snapshots.add(one)

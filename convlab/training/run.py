@@ -4,7 +4,10 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Final, Literal, Self, final
 
 import torch
@@ -12,11 +15,12 @@ from torch import nn
 
 from convlab.data.resolve import resolve
 from convlab.models._edit.history import State as Structure
-from convlab.models._edit.history import capture as structure_of
 from convlab.models.borrow import Snapshot, snapshot
 from convlab.models.live import Edit, LiveModel, Place
 from convlab.spec import TrainSpec
 from convlab.training.active import active_runs, busy, claim, claim_again, on_loan, refuse_lent, release
+from convlab.training.autosave import Autosave
+from convlab.training.beginning import Beginning
 from convlab.training.control import Control
 from convlab.training.host_random import numpy_untouched
 from convlab.training.journal import Change
@@ -27,7 +31,9 @@ from convlab.training.progress import Speedometer
 from convlab.training.rewind import Branch, come_back, fork, restore_point, rewind
 from convlab.training.run_facts import ENDED as ENDED
 from convlab.training.run_facts import RunFacts, State
+from convlab.training.saved_run import load, save
 from convlab.training.snapshots import SNAPSHOT_BYTES, RunSnapshot, Snapshots
+from convlab.training.state import TrainerState, capture
 from convlab.training.threads import own_threads
 from convlab.training.trainer import Criterion, EditOrUndo, NonFiniteError, Trainer
 
@@ -56,6 +62,7 @@ class Run(RunFacts):
         journal: changes of an earlier run to make again, each at its step.
         name: shown beside the curve.
         snapshot_bytes: memory for `snapshots`, at most.
+        autosave: a directory in which the run is kept after each epoch, so that it outlives the kernel.
 
     Raises:
         SpecError, ValueError, TypeError: something given cannot work; the message names it and what would.
@@ -77,6 +84,7 @@ class Run(RunFacts):
         journal: Sequence[Change] = (),
         name: str = "",
         snapshot_bytes: int = SNAPSHOT_BYTES,
+        autosave: str | Path | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(
@@ -112,6 +120,9 @@ class Run(RunFacts):
         # Who resumes a run while its network is edited waits for the edit.
         self._editing = threading.RLock()
         self._ended = threading.Event()
+        self.autosave = None if autosave is None else Autosave(autosave, name)
+        self.beginning: Beginning | None = None
+        self.end_state: TrainerState | None = None
         # While the model stands as it was at an earlier step: as it is now.
         self._present: Structure | None = None
         self._place: Place | None = None
@@ -133,12 +144,25 @@ class Run(RunFacts):
 
     def _begin(self) -> None:
         claim(self, self.model)
-        if self.parent is None:
-            self._points["start"] = snapshot(self.model)
-            self.snapshots.keep(self._trainer, "start")
+        if self.beginning is None:
+            self.keep_start()
         self.state = "running"
         self._thread = threading.Thread(target=self._main, name="convlab-run", daemon=True)
         self._thread.start()
+
+    def keep_start(self) -> None:
+        """Remember what it begins with: now, not when it was made."""
+        self.beginning = Beginning.of(self.model)
+        self._points["start"] = self.beginning.weights
+        self.snapshots.keep(self._trainer, "start")
+
+    def taken_up(self, beginning: Beginning | None, *, finished: bool = False) -> None:
+        """It goes on from a state that was put back; `beginning` is what led there."""
+        self.beginning = self.beginning or beginning or Beginning.of(self.model)
+        self._points["start"] = self.beginning.weights
+        if finished:
+            self.state, self.end_state = "finished", self.snapshots[-1].state
+            self._ended.set()
 
     def pause(self, wait: bool = True) -> Self:
         """Stand still at the next step boundary; with `wait`, return once it does."""
@@ -245,22 +269,52 @@ class Run(RunFacts):
         """
         if self.ended or self.state == "pending":
             raise RuntimeError(f"this run is {self.state}; edit the model itself: convlab.bind(model, size).edit(...).")
+        with self.held():
+            try:
+                with on_loan(self.model):
+                    self._trainer.live = live or self._trainer.live
+                    self._trainer.edit(edit)
+                    claim_again(self, self.model)
+                    self.snapshots.keep(self._trainer, "change")
+            finally:
+                self._listeners.tell(self)
+        return self
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside, the run stands still, in its present; after, it goes on if it did before."""
         with self._editing:
             runs = not self._control.standing
             self.pause()
             come_back(self)
             try:
-                with on_loan(self.model):
-                    self._trainer.live = live or self._trainer.live
-                    self._trainer.edit(edit)
-                    self._points.clear()
-                    claim_again(self, self.model)
-                    self.snapshots.keep(self._trainer, "change")
+                yield
             finally:
-                self._listeners.tell(self)
                 if runs:
                     self.resume()
-        return self
+
+    def save(self, path: str | Path) -> None:
+        """Write the run into one file: weights, optimizer, schedule, random numbers, curve and journal.
+
+        The file is written whole or not at all, with a checksum. It is a safetensors file: ``model.`` stands before
+        the names of the weights. A run in progress stands still meanwhile.
+
+        Raises:
+            OSError: it cannot be written; a file that was there before is there still.
+
+        Example:
+            >>> import tempfile
+            >>> from convlab.models.gallery import lenet
+            >>> run = Run(lenet(), "digits", TrainSpec(epochs=2)).step(50)
+            >>> path = Path(tempfile.mkdtemp(), "run.safetensors")
+            >>> run.save(path)
+            >>> again = Run.load(path).start().wait()
+            >>> again.history.train_loss.tolist() == run.resume().wait().history.train_loss.tolist()
+            True
+        """
+        save(self, path)
+
+    load = staticmethod(load)
 
     def rewind(self, step: int | None = None) -> RunSnapshot | None:
         """Put the model back as it was after `step` steps, structure and weights; None brings it to the present again.
@@ -351,21 +405,30 @@ class Run(RunFacts):
         try:
             with own_threads(self.threads), numpy_untouched():
                 self._become("running")
-                done = train(self._trainer, self._at_boundary, lambda: self.snapshots.keep(self._trainer, "epoch"))
+                done = train(self._trainer, self._at_boundary, self._last_step_done)
                 state = "finished" if done else "stopped"
         except BaseException as error:  # whatever user code raises belongs in the panel, not on a random cell's stderr
             self.error = error
             self.traceback = "" if isinstance(error, NonFiniteError) else traceback.format_exc()
         self.model.zero_grad(set_to_none=True)
-        self._keep_end()
+        self._keep_end(state)
         self._end(state)
 
-    def _keep_end(self) -> None:
-        """The last snapshot; a finished run has that of its last step, unless the best weights were put back since."""
+    def _last_step_done(self) -> None:
+        self.snapshots.keep(self._trainer, "epoch")
+        if self.autosave is not None:
+            self.autosave.epoch_done(self)
+
+    def _keep_end(self, state: State) -> None:
+        """How it stands at last, whatever becomes of the model; weights that a snapshot has are not copied again."""
         if self._trainer.within_epoch:
             self.snapshots.keep(self._trainer, "end")
-        elif self._trainer.restored_best:
-            self._present = structure_of(self.model)
+        if len(self.snapshots):
+            last, end = self.snapshots[-1], capture(self._trainer)
+            shared = last.step == end.step and not self._trainer.restored_best
+            self.end_state = replace(end, structure=last.state.structure, moments=last.state.moments) if shared else end
+        if self.autosave is not None:
+            self.autosave.end(self, self.end_state or capture(self._trainer), state)
 
     def _at_boundary(self) -> bool:
         # Again at each step: part of the number is the process's, and a cell may set that.

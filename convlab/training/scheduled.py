@@ -231,7 +231,8 @@ class Scheduled:
                 group.clear()
                 group.update(was)
             self.base, self.mode, self.over = state["base"], state["mode"], state["over"]
-            self._own = [dict(values) for values in state["own"]]
+            # Betas that were in a file come as a list.
+            self._own = [{k: tuple(v) if isinstance(v, list) else v for k, v in own.items()} for own in state["own"]]
 
     # -- looking ahead ------------------------------------------------------------------------------------------------
 

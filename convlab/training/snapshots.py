@@ -71,13 +71,19 @@ class Snapshots(Sequence[RunSnapshot]):
         self._kept: list[RunSnapshot] = []
         self._lock = threading.Lock()
         self._too_large = 0
+        self._refused = ""
 
     def keep(self, trainer: Trainer, reason: Reason) -> None:
         """Take one now, between two steps; it takes the place of an earlier one of the same step."""
         if (size := size_of(trainer)) > self.budget:
             self._too_large = size
             return
-        self.add(RunSnapshot(trainer.history.num_steps, trainer.epoch, reason, capture(trainer)))
+        try:
+            state = capture(trainer)
+        except (MemoryError, RuntimeError) as error:  # no room: that is no reason to end a training
+            self._refused = str(error)
+            return
+        self.add(RunSnapshot(trainer.history.num_steps, trainer.epoch, reason, state))
 
     def keep_change(self, trainer: Trainer) -> None:
         """Take one after a change, or soon: a hand that drags makes sixty a second, and this shall cost little."""
@@ -137,6 +143,8 @@ class Snapshots(Sequence[RunSnapshot]):
                 f"No snapshots: one takes {_megabytes(self._too_large)}, and the budget is {_megabytes(self.budget)}; "
                 f"try snapshot_bytes={4 * self._too_large}."
             )
+        if self._refused:
+            return f"There was no memory for a snapshot: {self._refused[:100]}"
         if self.taken > len(self):
             return f"{len(self)} of {self.taken} snapshots kept, evenly spread, in {_megabytes(self.num_bytes)}."
         return ""

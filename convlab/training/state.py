@@ -35,6 +35,7 @@ class TrainerState:
         epoch: the epoch that is going on, or went last.
         position: samples of it that were seen.
         within_epoch: whether its end is still to come.
+        exhausted: whether all its batches were trained on.
         order: the order of its samples.
         seconds: how long it has taken so far.
         scores: losses and hits summed over it.
@@ -56,6 +57,7 @@ class TrainerState:
     epoch: int
     position: int
     within_epoch: bool
+    exhausted: bool
     order: Tensor | None
     seconds: float
     scores: tuple[float, int, int, int]
@@ -102,6 +104,7 @@ def capture(trainer: Trainer) -> TrainerState:
         epoch=trainer.epoch,
         position=trainer.position,
         within_epoch=trainer.within_epoch,
+        exhausted=trainer.exhausted,
         order=trainer.order,
         seconds=trainer.seconds,
         scores=trainer.scores.sums(),
@@ -134,7 +137,8 @@ def put_back(trainer: Trainer, state: TrainerState) -> None:
     trainer.settings, trainer.last_lr = state.settings, state.last_lr
     trainer.scheduled.put_back(state.scheduled)
     trainer.epoch, trainer.position, trainer.order = state.epoch, state.position, state.order
-    trainer.within_epoch, trainer.seconds = state.within_epoch, state.seconds
+    trainer.within_epoch, trainer.exhausted = state.within_epoch, state.exhausted
+    trainer.seconds = state.seconds
     trainer.scores.put(state.scores)
     trainer.best = state.best
     trainer.journal[:] = state.journal

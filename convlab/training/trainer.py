@@ -63,6 +63,7 @@ class Trainer:
         self.epoch = 0
         self.position = 0
         self.within_epoch = False
+        self.exhausted = False
         self.restored_best = False
         self.order: Tensor | None = None
         self.scores = Scores(data.num_classes)
@@ -123,6 +124,12 @@ class Trainer:
 
     def _sample(self) -> Tensor:
         return torch.zeros(1, *self.data.input_size, device=self.device)
+
+    @property
+    def criterion_name(self) -> str | None:
+        """The name of the user's criterion, None where it is not the user's."""
+        own = self._own_criterion
+        return None if own is None else str(getattr(own, "__qualname__", type(own).__qualname__))
 
     def criterion(self, output: Tensor, target: Tensor) -> Tensor:
         """The user's criterion, or cross-entropy for classes and mean squared error for numbers."""
@@ -211,7 +218,7 @@ class Trainer:
             return False
         self.epoch += 1
         self.position = 0
-        self.within_epoch, self._must_skip = True, False
+        self.within_epoch, self.exhausted, self._must_skip = True, False, False
         self.epoch_streams = self.streams() if isinstance(self.data.train, LoaderSource) else None
         self.order = self.data.train.order(self.random.generator)
         self._began = time.monotonic()
@@ -248,18 +255,19 @@ class Trainer:
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The rest of the epoch, re-cut whenever the batch size changes."""
-        while True:
+        while not self.exhausted:
             size = self.settings.batch_size
             for x, y in self._rest(size):
                 if len(x) == 1 and self.position and self._has_batch_norm and not self._takes_one():
-                    return  # BatchNorm has no variance for one value: torch would raise on this remainder
+                    self.exhausted = True  # BatchNorm has no variance for one value: torch would raise
+                    break
                 self._before = self.position, self.random.states() if self._draws else {}
                 self.position += len(x)
                 yield x, y
                 if size != self.settings.batch_size:
                     break
             else:
-                return
+                self.exhausted = True
 
     def _rest(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         if not self._must_skip or self.epoch_streams is None:

@@ -1,0 +1,340 @@
+"""A run on disk: everything that it takes to look at it, and to go on with it bit for bit."""
+
+from __future__ import annotations
+
+import copy
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from convlab._version import __version__
+from convlab.data.resolve import Data, resolve
+from convlab.models._edit.history import capture as structure_of
+from convlab.models._edit.history import put_back as put_structure_back
+from convlab.models.blueprint import blueprint, from_blueprint
+from convlab.models.live import EditError, Place, bind
+from convlab.spec import TrainSpec
+from convlab.training.checkpoint import FORMAT, VERSION, CheckpointError, read, read_record, write
+from convlab.training.history import EPOCH_ROWS, STEP_ROWS, Bookmark, EpochRecord, History
+from convlab.training.rewind import Branch, refuse_others
+from convlab.training.saved_state import Plain, Tensors, misfit, pack, put_values, unpack, unpack_change, values_of
+from convlab.training.snapshots import RunSnapshot
+from convlab.training.state import TrainerState, capture, put_back
+from convlab.training.trainer import Criterion
+
+if TYPE_CHECKING:
+    from convlab.training.run import Run
+
+_WRONG: Final = (
+    *(ValueError, KeyError, TypeError, AttributeError, IndexError, LookupError, ArithmeticError, RecursionError),
+    RuntimeError,
+)
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """What a file tells of its run without being loaded.
+
+    Attributes:
+        path: the file.
+        name: of the run.
+        state: what the run was doing: ``"running"``, ``"paused"``, ``"stopped"``, ``"finished"`` or ``"failed"``.
+        model: the network's class.
+        data: what it was trained on.
+        epoch, epochs, step: how far it had got.
+        saved_at: seconds since 1970.
+    """
+
+    path: Path
+    name: str
+    state: str
+    model: str
+    data: str
+    epoch: int
+    epochs: int
+    step: int
+    saved_at: float
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing was left to do."""
+        return self.state == "finished"
+
+
+# -- out --------------------------------------------------------------------------------------------------------------
+
+
+def save(run: Run, path: str | Path) -> None:
+    """See `Run.save`."""
+    if run.ended:
+        refuse_others(run)
+        now = structure_of(run.model)
+        state = run.end_state or capture(run._trainer)
+        put_structure_back(run.model, state.structure)
+        try:
+            tensors, record = packed(run, state)
+        finally:
+            put_structure_back(run.model, now)
+    else:
+        with run.held():
+            tensors, record = packed(run, capture(run._trainer))
+    write(path, tensors, record)
+
+
+def packed(run: Run, state: TrainerState) -> tuple[Tensors, Plain]:
+    """What is written of `run` at `state`, whose structure the model must have."""
+    tensors, plain = pack(state, run.model)
+    history = run.history.until(state.mark)
+    start = run.beginning
+    if start is not None:
+        tensors |= values_of(start.weights, start.names, "start")
+    tensors["history"] = torch.from_numpy(history._columns()[1])
+    record = {
+        "format": FORMAT,
+        "version": VERSION,
+        "written_by": __version__,
+        "saved_at": time.time(),
+        "name": run.name,
+        "note": run.note,
+        "state": "running" if run.state == "pending" else run.state,
+        "error": "" if run.error is None else f"{type(run.error).__name__}: {run.error}",
+        "model": {
+            "class": type(run.model).__name__,
+            "blueprint": blueprint(run.model),
+            "start": start and start.blueprint,
+            "num_params": sum(param.numel() for param in run.model.parameters()),
+        },
+        "data": {"name": run.data.name, "fingerprint": run.data.fingerprint, "input_size": list(run.data.input_size)},
+        "criterion": run._trainer.criterion_name,
+        "spec": run.spec.to_dict(),
+        "threads": run.threads,
+        "machine": machine(run),
+        "parent": run.parent and asdict(run.parent),
+        "training": plain,
+        "history": _packed_history(history),
+    }
+    return tensors, record
+
+
+def machine(run: Run) -> dict[str, str]:
+    """What besides the recipe may decide the last bit."""
+    return {
+        "convlab": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": str(run.device),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def _packed_history(history: History) -> Plain:
+    mark = history.bookmark()
+    return {
+        "num_steps": mark.num_steps,
+        "stride": mark.stride,
+        "num_epochs": mark.num_epochs,
+        "epochs": [asdict(record) for record in mark.epochs],
+        "best": mark.best and asdict(mark.best),
+        "first_unsound": mark.first_unsound and asdict(mark.first_unsound),
+    }
+
+
+# -- in ---------------------------------------------------------------------------------------------------------------
+
+
+def about(path: str | Path) -> SavedRun:
+    """What a file holds.
+
+    Raises:
+        CheckpointError, OSError: as `Run.load`.
+    """
+    record = read_record(path)
+    try:
+        training = record["training"]
+        return SavedRun(
+            path=Path(path),
+            name=str(record["name"])[:200],
+            state=str(record["state"])[:20],
+            model=str(record["model"]["class"])[:200],
+            data=str(record["data"]["name"])[:200],
+            epoch=int(training["epoch"]),
+            epochs=TrainSpec(**training["settings"]).epochs,
+            step=int(record["history"]["num_steps"]),
+            saved_at=float(record["saved_at"]),
+        )
+    except _WRONG as error:
+        raise _broken(path, error) from None
+
+
+def load(
+    path: str | Path, model: nn.Module | None = None, data: object = None, *, criterion: Criterion | None = None
+) -> Run:
+    """The run that `save` wrote: `start` goes on with it, bit for bit, on the same machine and versions.
+
+    Nothing in the file is unpickled, imported or called.
+
+    Args:
+        path: the file.
+        model: where the network is of a class of your own: one such object, as it was when the run began. It takes the
+            weights. A network of torch's own layers is made from the file.
+        data: what the run was trained on, where it is not built in.
+        criterion: the run's, if it had one of your own.
+
+    Raises:
+        CheckpointError: the file is damaged, of another kind or version, or does not fit what was passed; nothing has
+            changed then.
+        OSError: it cannot be read.
+    """
+    tensors, record = read(path)
+    try:
+        found = _data(path, record, data)
+        spec = TrainSpec(**record["spec"])
+        name = record["criterion"]
+        if (name is None) != (criterion is None):
+            needs = f"its own criterion, {str(name)[:60]}; pass criterion=" if name else "none; leave criterion out"
+            raise CheckpointError(f"{Path(path).name} was trained with {needs}.")
+        if model is None:
+            return _loaded(tensors, record, _own_network(path, record, tensors), found, spec, criterion)
+        # First on a copy: what does not fit shall harm nothing.
+        _loaded(tensors, record, copy.deepcopy(model), found, spec, criterion)
+        return _loaded(tensors, record, model, found, spec, criterion)
+    except CheckpointError:
+        raise
+    except _WRONG as error:
+        raise _broken(path, error) from None
+
+
+def _broken(path: str | Path, error: BaseException) -> CheckpointError:
+    told = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    return CheckpointError(f"{Path(path).name} does not hold a whole run: {told[:300]}")
+
+
+def _data(path: str | Path, record: Plain, given: object) -> Data:
+    name, fingerprint = str(record["data"]["name"]), record["data"]["fingerprint"]
+    if given is None:
+        try:
+            given = resolve(name)
+        except ValueError:
+            raise CheckpointError(
+                f"{Path(path).name} was trained on {name[:60]}, which is not built in; pass data=."
+            ) from None
+    found = resolve(given)
+    if found.fingerprint != fingerprint:
+        raise CheckpointError(f"the data are not those that {Path(path).name} was trained on; pass the same data=.")
+    return found
+
+
+def _own_network(path: str | Path, record: Plain, tensors: Tensors) -> nn.Module:
+    """The network as it was when the run began, or as it is where that is not known; of torch's own layers."""
+    kept = record["model"]
+    for plain, prefix in ((kept["start"], "start"), (kept["blueprint"], "model")):
+        if plain is not None:
+            network = from_blueprint(plain)
+            if wrong := misfit(network, tensors, prefix):
+                raise CheckpointError(f"{Path(path).name} does not hold a whole run: {wrong}.")
+            state = {name.removeprefix(f"{prefix}."): one for name, one in tensors.items()}
+            network.load_state_dict({name: state[name] for name in network.state_dict()}, assign=True)
+            _place_rest(network, state)
+            return network
+    raise CheckpointError(
+        f"{Path(path).name} holds a {str(kept['class'])[:60]}, a class of your own; "
+        f"pass model={str(kept['class'])[:60]}(...)."
+    )
+
+
+def _place_rest(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Buffers that are in no state_dict."""
+    for name, buffer in list(network.named_buffers()):
+        if buffer.is_meta:
+            home, _, last = name.rpartition(".")
+            network.get_submodule(home)._buffers[last] = state[name].clone()
+
+
+def _loaded(
+    tensors: Tensors, record: Plain, model: nn.Module, data: Data, spec: TrainSpec, criterion: Criterion | None
+) -> Run:
+    from convlab.training.run import Run
+
+    from_start = not misfit(model, tensors, "start")
+    if from_start:
+        put_values(model, tensors, "start")
+    elif wrong := misfit(model, tensors, "model"):
+        raise CheckpointError(f"the model is not the one that was saved: {wrong}.")
+    run = Run(model, data, spec, criterion=criterion, name=str(record["name"]))
+    run._trainer.threads = int(record["threads"])
+    if from_start:
+        run.keep_start()
+    journal = [unpack_change(change) for change in record["training"]["journal"]]
+    edits = [change.new for change in journal if change.name == "edit"]
+    if edits and from_start:
+        live = bind(model, (1, *data.input_size))
+        for edit in edits:
+            _make_again(live, edit)
+        live.move_to(Place(journal=live.journal))
+        run._trainer.live = live
+        run._trainer.structure_changed(run._trainer.dropouts)
+        if wrong := misfit(model, tensors, "model"):
+            raise CheckpointError(f"the edits of the run do not lead to the network that was saved: {wrong}.")
+    _take_up(run, tensors, record)
+    return run
+
+
+def _make_again(live: Any, edit: Any) -> None:
+    try:
+        if edit == "undo":
+            live.undo()
+        elif edit == "redo":
+            live.redo()
+        else:
+            live.apply(edit)
+    except (EditError, LookupError) as error:
+        raise CheckpointError(f"an edit of the run cannot be made again: {error}") from None
+
+
+def _take_up(run: Run, tensors: Tensors, record: Plain) -> None:
+    trainer = run._trainer
+    history = _history(record["history"], tensors["history"])
+    state = unpack(trainer, tensors, record["training"], history.bookmark())
+    put_back(trainer, state)
+    trainer.enter_training()
+    trainer.history = history
+    run.note = str(record["note"])
+    run.snapshots.add(RunSnapshot(state.step, state.epoch, "end", state))
+    if record["parent"] is not None:
+        run.parent = Branch(str(record["parent"]["name"])[:200], int(record["parent"]["step"]))
+    run.taken_up(None, finished=record["state"] == "finished")
+
+
+def _history(plain: Plain, rows: Tensor) -> History:
+    steps, stride = int(plain["num_steps"]), int(plain["stride"])
+    epochs = tuple(EpochRecord(**one) for one in plain["epochs"])
+    if rows.dtype != torch.float64 or rows.dim() != 2 or rows.shape[0] != 4 or stride < 1 or steps < 0:
+        raise ValueError("the curve is not whole")
+    count = -(-steps // stride)
+    if rows.shape[1] != count or count > STEP_ROWS or len(epochs) > EPOCH_ROWS:
+        raise ValueError("the curve is not whole")
+    history = History()
+    history._rows[:, :count] = rows.numpy()
+    history.stride = stride
+    in_row = steps % stride
+    row = rows[:, -1].tolist() if in_row else [0.0] * 4
+    mark = Bookmark(
+        num_steps=steps,
+        stride=stride,
+        in_row=in_row,
+        row=(row[0], row[1], row[2], row[3]),
+        num_epochs=int(plain["num_epochs"]),
+        epochs=epochs,
+        best=plain["best"] and EpochRecord(**plain["best"]),
+        first_unsound=plain["first_unsound"] and EpochRecord(**plain["first_unsound"]),
+    )
+    return history.until(mark)
