@@ -220,16 +220,11 @@ class Lab(widgets.VBox):
         for panel in self._looking:
             panel.refresh()
 
-    # -- to be handed on ----------------------------------------------------------------------------------------------
-
     @property
     def state(self) -> str:
         """The bench as one line to be pasted, for `Lab.from_state`: network, edits, recipe, data and seeds.
 
-        It is what the bench begins with: trained weights and curves are no part of it.
-
-        Raises:
-            SpecError: the network is larger than a state may ask for.
+        It is what the bench begins with: trained weights and curves are no part of it. `SpecError` for a huge network.
         """
         return start.state_of(self).to_json()
 

@@ -198,7 +198,8 @@ def changes(lab: Lab, state: LabState) -> list[str]:
     found = [f"the network: {_words(now)} → {_words(state)}"] if net != now.net else []
     found += [f"the seed of its weights: {now.seed} → {state.seed}"] if state.seed != now.seed else []
     if state.edits != now.edits:
-        found.append(f"its edits: {', '.join(map(str, state.edits)) or 'none'}")
+        old_edits, new_edits = (", ".join(map(str, one.edits)) or "none" for one in (now, state))
+        found.append(f"the network's edits: {old_edits} → {new_edits}")
     old, new = now.train, state.train
     return found + [f"{name}: {_value(old, name)} → {_value(new, name)}" for name in old.changes_to(new)]
 

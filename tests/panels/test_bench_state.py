@@ -1,17 +1,22 @@
 """A bench comes back from its string as it began: the same string again, the same weights, the same curve."""
 
+import contextlib
 import json
 
+import net_specs
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 import convlab
 from convlab.lab_state import LabState
-from convlab.models.live import Edit, EditError
+from convlab.models.build import build
+from convlab.models.live import Edit, EditError, bind
 from convlab.net_spec import Block, Head, NetSpec
 from convlab.panels.lab import Lab
-from convlab.panels.start import state_of
+from convlab.panels.start import make_edits, state_of
 from convlab.schedule_spec import ScheduleSpec
 from convlab.spec import SpecError, TrainSpec
 
@@ -30,6 +35,16 @@ def wide(path):
     return Edit(path, {"out_channels": 2**16})
 
 
+VALUES = {
+    "out_channels": st.integers(1, 9),
+    "out_features": st.integers(1, 9),
+    "kernel_size": st.integers(1, 4) | st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    "padding": st.integers(0, 3) | st.just("same"),
+    "bias": st.booleans(),
+    "activation": st.sampled_from(["ReLU", "PReLU", "GELU"]),
+    "norm": st.sampled_from(["batch", "group", "none"]),
+    "pool": st.sampled_from(["max", "avg"]),
+}
 UP = Edit("conv1", {"layer": "ConvTranspose2d", "out_channels": 1, "kernel_size": 16, "stride": 16}, "insert")
 PICTURES = torch.randn(24, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 
@@ -117,6 +132,29 @@ def test_a_state_lies_in_a_file(benches, tmp_path):
     (tmp_path / "bench.json").write_text(lab.state)
     assert benches(Lab.from_state(tmp_path / "bench.json")).state == lab.state
     assert benches(Lab.from_state(str(tmp_path / "bench.json"))).spec == lab.spec
+
+
+@given(net_specs.chains(), st.integers(0, 2**63 - 1), st.data())
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+def test_random_edits_of_random_networks_are_made_again_bit_for_bit(spec, seed, data):
+    live = bind(build(spec, seed), (1, *spec.input_size))
+    for _ in range(data.draw(st.integers(1, 4))):
+        path = data.draw(st.sampled_from(sorted(live.layers)))
+        known = sorted(VALUES.keys() & live.layers[path].settings.keys())
+        name = data.draw(st.sampled_from([*known, "redraw", "freeze", "remove", "insert_after"]))
+        with contextlib.suppress(EditError):
+            if name in VALUES:
+                live.edit(path, seed=data.draw(st.integers(0, 99)), **{name: data.draw(VALUES[name])})
+            elif name == "insert_after":
+                live.insert_after(path, data.draw(st.sampled_from(["batch", "Dropout", nn.Conv2d(1, 3, 1)])))
+            else:
+                getattr(live, name)(path)
+    state = LabState.from_json(LabState(net=spec, seed=seed, edits=live.journal).to_json())
+    again = bind(build(state.net, state.seed), (1, *spec.input_size))
+    make_edits(again, state.edits)
+    assert again.journal == live.journal
+    assert str(again.model) == str(live.model)
+    assert same(again.model.state_dict(), live.model.state_dict())
 
 
 # -- a person's own ----------------------------------------------------------------------------------------------------

@@ -165,11 +165,14 @@ def test_a_pasted_state_is_told_then_opened(lab):
     panel = opened(lab)
     before = lab.state
     said = paste(panel, f"\n{other.state} ")
-    assert said == ("Would change its edits: conv2: out_channels=40; lr: 0.05 → 0.1; schedule: none → ExponentialLR.")
+    assert said == (
+        "Would change the network's edits: conv1: out_channels=9 → conv2: out_channels=40; "
+        "lr: 0.05 → 0.1; schedule: none → ExponentialLR."
+    )
     assert lab.state == before
     panel.share.open_button.click()
     panel.settle()
-    assert panel.share.messages.text.startswith("Opened: changed its edits")
+    assert panel.share.messages.text.startswith("Opened: changed the network's edits")
     assert lab.state == other.state == panel.share.copy.text
     assert panel.share.open_button.disabled
     assert curve(lab) == curve(other)
