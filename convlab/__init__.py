@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from convlab._ipython import load_ipython_extension as load_ipython_extension
     from convlab._ipython import unload_ipython_extension as unload_ipython_extension
     from convlab.frontend.explorer import ConvExplorer as ConvExplorer
+    from convlab.lab_state import LabState as LabState
     from convlab.models.build import build as build
     from convlab.models.gallery import GALLERY as GALLERY
     from convlab.models.gallery import net as net
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 _ROOMS = ("data", "geometry")
 _HOME = {
     "Lab": "convlab.panels.lab",
+    "LabState": "convlab.lab_state",
     "ConvExplorer": "convlab.frontend.explorer",
     "TrainSpec": "convlab.spec",
     "LiveModel": "convlab.models.live",

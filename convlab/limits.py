@@ -36,7 +36,7 @@ class Limits:
         span = f"above {low} and at most {high}" if self.above else f"from {low} to {high}"
         raise SpecError(
             f"{name} must be {'a whole number' if self.whole else 'a number'} {span}{' or None' * self.optional}, "
-            f"got {value!r}; try {name}={_plain(self.example)}."
+            f"got {short(value)}; try {name}={_plain(self.example)}."
         )
 
 

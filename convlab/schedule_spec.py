@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
 from convlab.formula import Formula
-from convlab.limits import Limits, SpecError
+from convlab.limits import Limits, SpecError, short
 
 Cadence = Literal["step", "epoch"]
 CADENCES: Final[tuple[Cadence, ...]] = ("step", "epoch")
@@ -30,7 +30,7 @@ class Choice:
             if type(value) is type(choice) and value == choice:
                 return choice
         listed = ", ".join(map(repr, self.values))
-        raise SpecError(f"{name} must be one of {listed}, got {value!r}; try {name}={self.values[0]!r}.")
+        raise SpecError(f"{name} must be one of {listed}, got {short(value)}; try {name}={self.values[0]!r}.")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Steps:
         steps = tuple(int(number) for number in numbers if number is not None)
         if not steps or list(steps) != sorted(set(steps)):
             raise SpecError(
-                f"{name} must be whole numbers of at least 1 in rising order, got {value!r}; "
+                f"{name} must be whole numbers of at least 1 in rising order, got {short(value)}; "
                 f"try {name}={list(self.example)}."
             )
         return steps
@@ -70,7 +70,7 @@ class Function:
         text = value.text if isinstance(value, Formula) else value
         hint = f"try {name}={self.example!r}."
         if not isinstance(text, str):
-            raise SpecError(f"{name} must be a formula of {self.variable} as text, got {value!r}; {hint}")
+            raise SpecError(f"{name} must be a formula of {self.variable} as text, got {short(value)}; {hint}")
         try:
             formula = Formula(text, self.variable)
             for number in (self.first, self.first + 1):
@@ -90,7 +90,7 @@ class Schedules:
         specs = tuple(ScheduleSpec.from_dict(one) if isinstance(one, Mapping) else one for one in given)
         if not specs or not all(isinstance(spec, ScheduleSpec) for spec in specs):
             raise SpecError(
-                f"{name} must be a list of ScheduleSpec, got {value!r}; "
+                f"{name} must be a list of ScheduleSpec, got {short(value)}; "
                 f'try {name}=[ScheduleSpec("LinearLR"), ScheduleSpec("ExponentialLR", gamma=0.9)].'
             )
         for spec in specs:
@@ -188,6 +188,8 @@ SCHEDULERS: Final[Mapping[str, Scheduler]] = {
     "PolynomialLR": Scheduler({"total_iters": _COUNT, "power": Limits(0, 100, 1.0)}),
 }
 
+_TAKEN: Final = {"self", "scheduler", "cadence"}
+
 RATES: Final = ("max_lr", "base_lr", "eta_min", "min_lr")
 """Arguments that are learning rates."""
 
@@ -216,20 +218,20 @@ class ScheduleSpec:
     _given: tuple[tuple[str, Any], ...]
 
     def __init__(self, scheduler: str, *, cadence: Cadence = "step", **arguments: object) -> None:
-        if scheduler not in SCHEDULERS:
+        if not isinstance(scheduler, str) or scheduler not in SCHEDULERS:
             near = difflib.get_close_matches(str(scheduler), SCHEDULERS, 1, cutoff=0.4)
             raise SpecError(
-                f"scheduler must be one of {', '.join(SCHEDULERS)}, got {scheduler!r}; "
+                f"scheduler must be one of {', '.join(SCHEDULERS)}, got {short(scheduler)}; "
                 f"try {(near or ['CosineAnnealingLR'])[0]!r}."
             )
         if cadence not in CADENCES:
-            raise SpecError(f"cadence must be 'step' or 'epoch', got {cadence!r}; try cadence='step'.")
+            raise SpecError(f"cadence must be 'step' or 'epoch', got {short(cadence)}; try cadence='step'.")
         known = SCHEDULERS[scheduler].arguments
         for name in arguments:
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1)
                 hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
-                raise SpecError(f"{scheduler} has no argument {name!r}; {hint}")
+                raise SpecError(f"{scheduler} has no argument {short(name)}; {hint}")
         given = {name: known[name].checked(name, arguments[name]) for name in known if name in arguments}
         _check_together(scheduler, given)
         object.__setattr__(self, "scheduler", scheduler)
@@ -267,12 +269,13 @@ class ScheduleSpec:
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The schedule that `to_dict` wrote."""
         unknown = set(values) - {"scheduler", "cadence", "arguments"}
-        if unknown or "scheduler" not in values or not isinstance(values.get("arguments", {}), Mapping):
+        arguments = values.get("arguments", {})
+        if unknown or "scheduler" not in values or not _are_arguments(arguments):
             raise SpecError(
                 "a ScheduleSpec as a dict has the keys scheduler, cadence and arguments (a dict), "
-                f"got {dict(values)!r}."
+                f"got {short(dict(values))}."
             )
-        return cls(values["scheduler"], cadence=values.get("cadence", "step"), **values.get("arguments", {}))
+        return cls(values["scheduler"], cadence=values.get("cadence", "step"), **arguments)
 
     def to_json(self) -> str:
         """The schedule as a JSON object."""
@@ -300,6 +303,11 @@ class ScheduleSpec:
     def __repr__(self) -> str:
         values = [f"{name}={_plain(value) if isinstance(value, Formula) else value!r}" for name, value in self._given]
         return f"ScheduleSpec({', '.join([repr(self.scheduler), *values, f'cadence={self.cadence!r}'])})"
+
+
+def _are_arguments(values: object) -> bool:
+    """Whether they can be handed on by name, beside a scheduler's own name and its cadence."""
+    return isinstance(values, Mapping) and all(isinstance(name, str) for name in values) and not values.keys() & _TAKEN
 
 
 def _check_together(scheduler: str, given: Mapping[str, Any]) -> None:

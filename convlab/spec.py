@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from convlab.limits import Limits as Limits
 from convlab.limits import SpecError as SpecError
-from convlab.limits import check_choice, check_names
+from convlab.limits import check_choice, check_names, short
 from convlab.schedule_spec import ScheduleSpec
 
 OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop"]
 OPTIMIZERS: Final[tuple[OptimizerName, ...]] = ("sgd", "adam", "adamw", "rmsprop")
+_BETA: Final = Limits(0, 1, 0.9)
 DEVICES: Final = ("auto", "cpu", "cuda", "mps")
 ScheduleMode = Literal["scale", "hold", "release"]
 SCHEDULE_MODES: Final[tuple[ScheduleMode, ...]] = ("scale", "hold", "release")
@@ -104,7 +105,7 @@ class TrainSpec:
             object.__setattr__(self, name, limits.checked(name, getattr(self, name)))
         for name in ("restore_best", "channels_last", "bf16"):
             if not isinstance(getattr(self, name), bool):
-                raise SpecError(f"{name} must be True or False, got {getattr(self, name)!r}; try {name}=False.")
+                raise SpecError(f"{name} must be True or False, got {short(getattr(self, name))}; try {name}=False.")
         object.__setattr__(self, "betas", _checked_betas(self.betas))
         _check_choice("schedule_mode", self.schedule_mode, SCHEDULE_MODES)
         object.__setattr__(self, "schedule", _checked_schedule(self.schedule))
@@ -163,9 +164,17 @@ class TrainSpec:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """The recipe that `to_json` wrote; missing keys take their defaults, unknown ones are errors."""
-        values = json.loads(text)
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError):
+            values = None
         if not isinstance(values, dict):
             raise SpecError(f'a TrainSpec in JSON must be an object such as {{"lr": 0.05}}, got {text[:40]!r}.')
+        return cls.from_dict(values)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The recipe that `to_dict` wrote; missing keys take their defaults, unknown ones are errors."""
         check_names(cls, values)
         return cls(**values)
 
@@ -178,11 +187,11 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...], numbered: 
 
 def _checked_betas(value: Any) -> tuple[float, float]:
     try:
-        first, second = (float(beta) for beta in value)
-    except (TypeError, ValueError, OverflowError):
+        first, second = (_BETA.checked("beta", beta) or 0.0 for beta in value)
+    except (TypeError, ValueError):
         first = second = math.nan
     if not (0 <= first < 1 and 0 <= second < 1):
-        raise SpecError(f"betas must be two numbers in [0, 1), got {value!r}; try betas=(0.9, 0.999).")
+        raise SpecError(f"betas must be two numbers in [0, 1), got {short(value)}; try betas=(0.9, 0.999).")
     return first, second
 
 
@@ -192,6 +201,6 @@ def _checked_schedule(value: object) -> ScheduleSpec | None:
     if isinstance(value, Mapping):
         return ScheduleSpec.from_dict(value)
     raise SpecError(
-        f"schedule must be a ScheduleSpec or None, got {value!r}; "
+        f"schedule must be a ScheduleSpec or None, got {short(value)}; "
         'try schedule=ScheduleSpec("CosineAnnealingLR", T_max=10, cadence="epoch").'
     )

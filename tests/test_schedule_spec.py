@@ -77,6 +77,32 @@ def test_the_impossible_is_refused_in_a_sentence(scheduler: str, arguments: dict
         ScheduleSpec(scheduler, **arguments)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("floor(9e9) ** floor(9e9)", "has no value"),
+        ("ceil(9e9) ** ceil(9e9)", "has no value"),
+        ("(" + "((1 < 2) + (1 < 2)) ** " * 8 + "2)", "has no value"),
+        ("((not 0) + (not 0)) ** ((not 0) + (not 0)) ** 9 ** 9", "has no value"),
+        ("floor(9e9) << floor(9e9)", "no arithmetic"),
+        ("1" * 400, "holds a number that is too large"),
+        ("1 + " * 200 + "1", "longer than 500 characters"),
+        ("-" * 400 + "1 is 1", "no arithmetic|is no formula"),
+        ("(" * 300 + "1" + ")" * 100, "is no formula"),
+    ],
+)
+def test_a_formula_ends_at_once_whatever_is_typed(text: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        Formula(text, "epoch")(0)
+
+
+def test_truth_counts_as_one() -> None:
+    formula = Formula("(epoch >= 5) + 2 * (1 < epoch < 9 and not epoch < 3) + floor(epoch / 2)", "epoch")
+    for epoch in range(10):
+        assert formula(epoch) == (epoch >= 5) + 2 * (1 < epoch < 9 and not epoch < 3) + epoch // 2
+        assert eval(formula.source(), {"math": math})(epoch) == formula(epoch)
+
+
 def test_from_dict_refuses_unknown_keys() -> None:
     with pytest.raises(SpecError, match="keys scheduler, cadence and arguments"):
         ScheduleSpec.from_dict({"scheduler": "ExponentialLR", "gamma": 0.9})

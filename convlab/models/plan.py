@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from math import gcd
 from typing import Any, Final, NamedTuple, Self
 
-from convlab.net_spec import Block, NetSpec, Padding, Size, conv_pads, pooled, unit_size
+from convlab.limits import SpecError
+from convlab.net_spec import Block, NetSpec, Padding, Size, block_sizes, conv_pads, pooled, unit_size
 
 _ACTIVATIONS: Final = {
     "relu": "nn.ReLU",
@@ -58,6 +59,67 @@ def plan(spec: NetSpec) -> Plan:
     planner = _Planner(spec)
     layers = planner.body() | planner.head()
     return Plan(_sequential(layers), planner.weights)
+
+
+MOST_PARAMS: Final = 2**27
+"""Of a network that somebody else sends: half a gigabyte of weights, three times that in training."""
+
+MOST_UNITS: Final = 512
+MOST_VALUES: Final = 2**26
+"""In the feature maps of one picture, all together."""
+
+
+def num_params(spec: NetSpec) -> int:
+    """How many weights the network of a spec has, without making any.
+
+    Example:
+        >>> num_params(NetSpec(input_size=(1, 8, 8), blocks=(), num_classes=10))
+        650
+    """
+    return _num_params(plan(spec).network)
+
+
+def check_size(spec: NetSpec) -> None:
+    """`SpecError` where the network would take more memory than a stranger's may."""
+    units = sum(block.repeat for block in spec.blocks)
+    if units > MOST_UNITS:
+        raise SpecError(f"net must repeat its blocks at most {MOST_UNITS} times in all, got {units:,}; try repeat=1.")
+    params = num_params(spec)
+    if params > MOST_PARAMS:
+        raise SpecError(
+            f"net must have at most {MOST_PARAMS:,} parameters, got {params:,}; try fewer filters or head=Head('avg')."
+        )
+    # Before its pooling a map is larger; paddings may even let it grow within a block.
+    values = sum(
+        block.repeat * block.out_channels * (height + 1) * (width + 1) * (block.pool_size**2) ** (block.pool != "none")
+        for block, (height, width) in zip(spec.blocks, block_sizes(spec), strict=True)
+    )
+    if values > MOST_VALUES:
+        raise SpecError(
+            f"net must have at most {MOST_VALUES:,} values in its feature maps, got some {values:,}; "
+            "try fewer filters, more pooling or padding='same'."
+        )
+
+
+def _num_params(call: Call) -> int:
+    inner = [one for one in (*call.args, *call.keywords.values()) if isinstance(one, Call)]
+    if inner:
+        return sum(map(_num_params, inner))
+    numbers: list[int] = [one for one in call.args if isinstance(one, int)] or [0]
+    takes, gives = numbers[0], numbers[-1]
+    taps: int
+    groups: int
+    bias: int
+    taps, groups, bias = (call.keywords.get(name, 1) for name in ("kernel_size", "groups", "bias"))
+    own = {
+        "nn.Conv2d": takes // groups * gives * taps**2 + bias * gives,
+        "nn.ConvTranspose2d": takes * gives * taps**2 + gives,
+        "nn.Linear": takes * gives + gives,
+        "nn.BatchNorm2d": 2 * gives,
+        "nn.GroupNorm": 2 * gives,
+        "nn.PReLU": 1,
+    }
+    return own.get(call.function, 0)
 
 
 Layers = dict[str, Call]

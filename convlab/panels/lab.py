@@ -4,7 +4,8 @@ import html
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, Self
 
 import ipywidgets as widgets
 from IPython.core.getipython import get_ipython
@@ -12,15 +13,17 @@ from torch import nn
 
 from convlab.data.resolve import Data, resolve
 from convlab.frontend.style import Style
+from convlab.lab_state import LabState
 from convlab.models.borrow import restore, snapshot
-from convlab.models.gallery import lenet
+from convlab.models.build import build
 from convlab.models.live import Edit, LiveModel, bind
+from convlab.panels import start
 from convlab.panels.curve import Curve
 from convlab.panels.kernel import is_attended, stop_on_interrupt, take_cell
 from convlab.panels.messages import Messages
 from convlab.panels.saved import Saved
-from convlab.panels.settings import Settings
-from convlab.panels.tabs import Tabs
+from convlab.panels.settings import Settings, dropout_of
+from convlab.panels.tabs import Tabs, parts_of
 from convlab.panels.transport import Transport
 from convlab.plots.picture import drawing, table
 from convlab.schedule_spec import ScheduleSpec
@@ -30,9 +33,6 @@ from convlab.training.optimizers import warm_up
 from convlab.training.progress import steps_per_epoch
 from convlab.training.run import Point, Run
 from convlab.training.trainer import Criterion, EditOrUndo, NonFiniteError
-
-DEFAULT_SPEC: Final = TrainSpec(epochs=50)
-"""Some seconds of training on the small network: long enough to turn a knob."""
 
 SCHEDULED: Final = ("lr", "schedule", "schedule_mode")
 
@@ -73,9 +73,12 @@ class Lab(widgets.VBox):
         self._hand = threading.RLock()
         take_cell(self)
         self.data: Data = resolve(data)
-        self.model = lenet_for(self.data) if model is None else model
-        if not isinstance(self.model, nn.Module):
+        self.net = start.own_network(self.data) if model is None else None
+        self.seed = 0
+        made = build(self.net, self.seed) if self.net is not None else model
+        if not isinstance(made, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}; try nn.Sequential(...).")
+        self.model: nn.Module = made
         self.criterion = criterion
         self._opened_with = snapshot(self.model)
         self._saved = Saved(lambda: (drawing(self.current), table(self.current, self.spec, self.title)))
@@ -84,12 +87,13 @@ class Lab(widgets.VBox):
         self._warned: Run | None = None
         self._live: LiveModel | None = None
         self._looking: list[Any] = []
+        self._following: list[Callable[[], None]] = []
         self._wishes: list[tuple[str, object]] = []
         self._followed = 0
         self._showing = False
         self._refusal: SpecError | None = None
-        dropout = _dropout_of(self.model)
-        self._settings = Settings(spec or DEFAULT_SPEC, dropout=dropout, resizable=self.data.train.resizable)
+        dropout = dropout_of(self.model)
+        self._settings = Settings(spec or start.DEFAULT_SPEC, dropout=dropout, resizable=self.data.train.resizable)
         self._settings.observe(self._on_spec, "spec")
         self._settings.observe(self._on_complaint, "complaint")
         self._transport = Transport(
@@ -190,6 +194,11 @@ class Lab(widgets.VBox):
             self._live = bind(self.model, (1, *self.data.input_size))
         return self._live
 
+    @property
+    def edits(self) -> tuple[Edit, ...]:
+        """The edits in force, oldest first."""
+        return self._live.journal if self._live is not None else ()
+
     def edit(self, edit: EditOrUndo) -> None:
         """Edit the network in place, in the run if one is on; ``"undo"`` and ``"redo"`` take back and make again.
 
@@ -204,8 +213,48 @@ class Lab(widgets.VBox):
                 self.live.apply(edit)
             else:
                 (self.live.undo if edit == "undo" else self.live.redo)()
+        self.look()
+
+    def look(self) -> None:
+        """Show the network as it is, wherever it was changed."""
         for panel in self._looking:
             panel.refresh()
+
+    @property
+    def state(self) -> str:
+        """The bench as one line to be pasted, for `Lab.from_state`: network, edits, recipe, data and seeds.
+
+        It is what the bench begins with: trained weights and curves are no part of it. `SpecError` for a huge network.
+        """
+        return start.state_of(self).to_json()
+
+    @classmethod
+    def from_state(
+        cls,
+        state: str | Path,
+        *,
+        model: nn.Module | None = None,
+        data: object = None,
+        criterion: Criterion | None = None,
+    ) -> Self:
+        """A bench as `state` (the text, or the path of a file with it) tells: its training gives the same curve.
+
+        The text is read as data, whoever wrote it: nothing in it is run, imported or opened. What is a person's own
+        (model, data, criterion) is passed; the state's edits are made on the model.
+
+        Raises:
+            SpecError: this is no state, or something of a person's own is missing; the message says what.
+            EditError: `model` does not take the state's edits.
+
+        Example:
+            >>> Lab.from_state(Lab().state).spec.lr
+            0.05
+        """
+        return start.opened(cls, LabState.load(state), model, data, criterion)
+
+    def code(self) -> str:
+        """The latest run as a plain PyTorch script without this package; before the first, as the controls stand."""
+        return start.script_of(self)
 
     def close(self) -> None:
         """End the run and take the panel away."""
@@ -214,7 +263,7 @@ class Lab(widgets.VBox):
         if self.current is not None:
             self.current.stop(wait=False).wait(60)
         # `Widget.close` leaves a box's children open, in the kernel and in the page.
-        for part in _parts(self):
+        for part in parts_of(self):
             part.close()
         super().close()
 
@@ -228,6 +277,7 @@ class Lab(widgets.VBox):
             "Network": self._network,
             "Receptive field": self._receptive_field,
             "Convolution": _explorer,
+            "Code": self._code,
         }
 
     def _lr_finder(self) -> widgets.Widget:
@@ -273,6 +323,16 @@ class Lab(widgets.VBox):
         self._looking.append(panel)
         return panel
 
+    def _code(self) -> widgets.Widget:
+        from convlab.panels.code import Code
+
+        panel = Code(self)
+        self._looking.append(panel)
+        self._following.append(panel.script.follow)
+        self._settings.observe(lambda _: panel.refresh(), "spec")
+        self._tabs.observe(lambda _: panel.look(), "selected_index")
+        return panel
+
     def _receptive_field(self) -> widgets.Widget:
         from convlab.panels.receptive_field import ReceptiveFieldPanel
 
@@ -316,6 +376,8 @@ class Lab(widgets.VBox):
         self._curve.update(run)
         self._transport.show(run.state, run.progress)
         self._follow(run)
+        for follow in self._following:
+            follow()
         self._settings.set_running(run.state in ("running", "paused"))
         if run.error is not None:
             self._show_failure(run, run.error)
@@ -435,25 +497,3 @@ def _explorer() -> widgets.Widget:
     from convlab.frontend.explorer import ConvExplorer
 
     return ConvExplorer()
-
-
-def lenet_for(data: Data) -> nn.Sequential:
-    """The small network in the size that `data` asks for."""
-    channels, height, width = data.input_size
-    if height != width or data.num_classes is None:
-        raise ValueError(
-            f"model is missing, and the bench's own network takes square pictures with classes, not {data.name} of "
-            f"size {data.input_size}; pass a model: convlab.Lab(model, data)."
-        )
-    return lenet(channels, data.num_classes, height)
-
-
-def _dropout_of(model: nn.Module) -> float | None:
-    layers = (m.p for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd))
-    return next(layers, None)
-
-
-def _parts(widget: widgets.Widget) -> list[widgets.Widget]:
-    """All that a widget is made of, the innermost first."""
-    own = [*getattr(widget, "children", ()), *(getattr(widget, name, None) for name in ("layout", "style"))]
-    return [inner for part in own if isinstance(part, widgets.Widget) for inner in (*_parts(part), part)]

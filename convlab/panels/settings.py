@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import ipywidgets as widgets
 import traitlets
+from torch import nn
 
 from convlab.spec import OPTIMIZERS, SpecError, TrainSpec
 from convlab.training.journal import LIVE_SETTINGS
@@ -226,3 +227,9 @@ def _per_decade(first: int, last: int, digits: Iterable[float]) -> list[float]:
 
 def _tenths(first: int, last: int) -> list[float]:
     return [tenth / 10 for tenth in range(first, last + 1)]
+
+
+def dropout_of(model: nn.Module) -> float | None:
+    """The probability of the first dropout layer, or None where there is none."""
+    layers = (m.p for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd))
+    return next(layers, None)

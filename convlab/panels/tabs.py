@@ -36,3 +36,9 @@ class Tabs(widgets.Tab):
         except Exception as error:  # what the user's model raised belongs into the tab
             panel = widgets.HTML(f'<div class="convlab-error">{html.escape(str(error))}</div>')
         self.children[index].children = (panel,)
+
+
+def parts_of(widget: widgets.Widget) -> list[widgets.Widget]:
+    """All that a widget is made of, the innermost first."""
+    own = [*getattr(widget, "children", ()), *(getattr(widget, name, None) for name in ("layout", "style"))]
+    return [inner for part in own if isinstance(part, widgets.Widget) for inner in (*parts_of(part), part)]

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, Self, get_args
 
+from convlab.limits import short
+
 Action = Literal["set", "insert", "insert_after", "replace", "remove", "freeze", "thaw", "redraw", "undo", "redo"]
 ACTIONS: Final = get_args(Action)
 
@@ -38,11 +40,11 @@ class Edit:
 
     def __post_init__(self) -> None:
         if self.action not in ACTIONS:
-            raise ValueError(f"action must be one of {', '.join(ACTIONS)}, got {self.action!r}; try action='set'.")
+            raise ValueError(f"action must be one of {', '.join(ACTIONS)}, got {short(self.action)}; try action='set'.")
         if not isinstance(self.path, str):
-            raise ValueError(f"path must be a layer's name, got {self.path!r}; try path='conv1'.")
+            raise ValueError(f"path must be a layer's name, got {short(self.path)}; try path='conv1'.")
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must be a whole number from 0 to 2**63 - 1, got {self.seed!r}; try seed=0.")
+            raise ValueError(f"seed must be a whole number from 0 to 2**63 - 1, got {short(self.seed)}; try seed=0.")
         settings = {name: tuple(value) if isinstance(value, list) else value for name, value in self.settings.items()}
         object.__setattr__(self, "settings", settings)
 
