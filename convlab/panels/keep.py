@@ -46,9 +46,7 @@ class Keep(widgets.VBox):
         self.kind = widgets.Dropdown(options=KINDS, value="csv", description="Export", style=style)
         self.export_button = _button("Export", "download", "Write it beside the runs.", self._export)
         self.found = widgets.Dropdown(options=[("nothing here yet", None)], description="On disk", style=style)
-        self.load_button = _button(
-            "Load", "folder-open", "Put it on the bench as it is.", lambda: self._open(False)
-        )
+        self.load_button = _button("Load", "folder-open", "Put it on the bench as it is.", lambda: self._open(False))
         self.resume_button = _button("Resume", "play", "Load it and go on training.", lambda: self._open(True))
         self.directory.observe(lambda _: self._on_place(), "value")
         self.autosave.observe(lambda _: self._on_place(), "value")

@@ -17,22 +17,24 @@ from convlab.lab_state import LabState
 from convlab.models.borrow import restore, snapshot
 from convlab.models.build import build
 from convlab.models.live import Edit, LiveModel, bind
-from convlab.panels import start
+from convlab.panels import past, start
 from convlab.panels.curve import Curve
+from convlab.panels.failure import tell_failure
 from convlab.panels.kernel import is_attended, stop_on_interrupt, take_cell
+from convlab.panels.lab_tabs import further_panels
 from convlab.panels.messages import Messages
 from convlab.panels.saved import Saved
 from convlab.panels.settings import Settings, dropout_of
 from convlab.panels.tabs import Tabs, parts_of
+from convlab.panels.timeline import Timeline
 from convlab.panels.transport import Transport
 from convlab.plots.picture import drawing, table
-from convlab.schedule_spec import ScheduleSpec
 from convlab.spec import SpecError, TrainSpec
 from convlab.training.fit import report_failure
 from convlab.training.optimizers import warm_up
-from convlab.training.progress import steps_per_epoch
-from convlab.training.run import Point, Run
-from convlab.training.trainer import Criterion, EditOrUndo, NonFiniteError
+from convlab.training.run import Run
+from convlab.training.runs import Runs
+from convlab.training.trainer import Criterion, EditOrUndo
 
 SCHEDULED: Final = ("lr", "schedule", "schedule_mode")
 
@@ -45,9 +47,10 @@ class Lab(widgets.VBox):
         data: what `convlab.fit` takes: ``"digits"``, ``"shapes"``, ``(X, y)``, ``(train, valid)``.
         spec: settings to begin with.
         criterion: ``criterion(output, target) -> scalar``; cross-entropy for classes, squared error for numbers.
+        autosave: a directory in which each run is kept by epoch, so that it outlives the kernel.
 
     Attributes:
-        runs: every run of this bench, oldest first.
+        runs: every run of this bench, oldest first; ``lab.runs.to_dataframe()`` lays them side by side.
         current: the latest of them, or None.
         spec: the settings as the controls stand.
 
@@ -67,10 +70,12 @@ class Lab(widgets.VBox):
         spec: TrainSpec | None = None,
         *,
         criterion: Criterion | None = None,
+        autosave: str | Path | None = None,
     ) -> None:
-        self.runs: list[Run] = []
+        self.autosave = None if autosave is None else Path(autosave)
+        self.runs = Runs()
         # Callbacks run on whichever threads the kernel chooses: one hand at a time.
-        self._hand = threading.RLock()
+        self.hand = threading.RLock()
         take_cell(self)
         self.data: Data = resolve(data)
         self.net = start.own_network(self.data) if model is None else None
@@ -82,35 +87,39 @@ class Lab(widgets.VBox):
         self.criterion = criterion
         self._opened_with = snapshot(self.model)
         self._saved = Saved(lambda: (drawing(self.current), table(self.current, self.spec, self.title)))
-        self._messages = Messages()
+        self.messages = Messages()
         self._curve = Curve()
         self._warned: Run | None = None
         self._live: LiveModel | None = None
-        self._looking: list[Any] = []
-        self._following: list[Callable[[], None]] = []
+        # Panels that show the network, those that only follow when it is another all at once, and what follows a run.
+        self.looking: list[Any] = []
+        self.rewound: list[Any] = []
+        self.following: list[Callable[[], None]] = []
         self._wishes: list[tuple[str, object]] = []
         self._followed = 0
         self._showing = False
         self._refusal: SpecError | None = None
         dropout = dropout_of(self.model)
-        self._settings = Settings(spec or start.DEFAULT_SPEC, dropout=dropout, resizable=self.data.train.resizable)
-        self._settings.observe(self._on_spec, "spec")
-        self._settings.observe(self._on_complaint, "complaint")
+        self.settings = Settings(spec or start.DEFAULT_SPEC, dropout=dropout, resizable=self.data.train.resizable)
+        self.settings.observe(self._on_spec, "spec")
+        self.settings.observe(self._on_complaint, "complaint")
         self._transport = Transport(
             {
-                "run": self._guarded(self._go),
-                "pause": self._guarded(lambda: self.pause(wait=False)),
-                "step": self._guarded(lambda: self.step(wait=False)),
-                "stop": self._guarded(lambda: self.stop(wait=False)),
-                "reset": self._guarded(self.reset),
+                "run": self.guarded(self._go),
+                "pause": self.guarded(lambda: self.pause(wait=False)),
+                "step": self.guarded(lambda: self.step(wait=False)),
+                "stop": self.guarded(lambda: self.stop(wait=False)),
+                "reset": self.guarded(self.reset),
             }
         )
         about = " ".join((self.data.split, *self.data.notes))
         heading = widgets.HTML(f"<strong>{html.escape(self.title)}</strong><span>{html.escape(about)}</span>")
         heading.add_class("convlab-heading")
-        training = widgets.VBox([self._transport, self._settings, self._messages, self._curve.chart])
-        self._tabs = Tabs({"Training": lambda: training, **self._further_panels()})
-        super().__init__([Style(), heading, self._tabs])
+        self.timeline = Timeline(self.guarded_with(self.rewind), self.guarded(lambda: self.fork(wait=False)))
+        self.spec_of_present: TrainSpec | None = None
+        training = widgets.VBox([self._transport, self.settings, self.messages, self._curve.chart, self.timeline])
+        self.tabs = Tabs({"Training": lambda: training, **further_panels(self)})
+        super().__init__([Style(), heading, self.tabs])
         self.add_class("convlab").add_class("convlab-lab")
 
     @property
@@ -121,7 +130,7 @@ class Lab(widgets.VBox):
     @property
     def spec(self) -> TrainSpec:
         """The settings as the controls stand."""
-        return self._settings.spec
+        return self.settings.spec
 
     @property
     def current(self) -> Run | None:
@@ -141,9 +150,7 @@ class Lab(widgets.VBox):
             Exception: with `wait`, what user code raised, the run attached as ``error.run``.
         """
         run = self._go()
-        if not is_attended() if wait is None else wait:
-            run.wait()
-            report_failure(run, stacklevel=3)
+        self._wait(run, wait)
         return run
 
     def pause(self, wait: bool = True) -> None:
@@ -153,7 +160,7 @@ class Lab(widgets.VBox):
 
     def step(self, wait: bool = True) -> None:
         """Make exactly one optimizer step, then stand still."""
-        with self._hand:
+        with self.hand:
             if self.current is None or self.current.ended:
                 self._new_run(lambda run: run.step(wait=wait))
             else:
@@ -166,12 +173,12 @@ class Lab(widgets.VBox):
 
     def reset(self) -> None:
         """Put back the weights that the bench was opened with; earlier curves stay as faint lines."""
-        with self._hand:
+        with self.hand:
             self.stop()
             while self._live is not None and self._live.can_undo:
                 self._live.undo()
             restore(self._opened_with)
-            self._messages.clear()
+            self.messages.clear()
             self._curve.clear()
             self._transport.show("pending", None)
 
@@ -181,9 +188,9 @@ class Lab(widgets.VBox):
         Raises:
             SpecError: a name or value cannot be, or cannot change during a run; nothing is changed then.
         """
-        with self._hand:
+        with self.hand:
             self._refusal = None
-            self._settings.change(**changes)
+            self.settings.change(**changes)
             if self._refusal is not None:
                 raise self._refusal
 
@@ -205,7 +212,7 @@ class Lab(widgets.VBox):
         Raises:
             EditError, LookupError: it cannot be, and nothing has changed.
         """
-        with self._hand:
+        with self.hand:
             run = self.current
             if run is not None and not run.ended:
                 run.apply(edit, self.live)
@@ -217,8 +224,71 @@ class Lab(widgets.VBox):
 
     def look(self) -> None:
         """Show the network as it is, wherever it was changed."""
-        for panel in self._looking:
+        for panel in self.looking:
             panel.refresh()
+
+    def rewind(self, step: int | None = None, run: Run | None = None) -> None:
+        """Show the model as it was after `step` steps of a run (the latest), None: as it is; see `Run.rewind`.
+
+        The controls show the settings of then. Nothing is lost: `run` goes on from the present.
+
+        Raises:
+            RuntimeError: a run is training.
+            LookupError: there is no run or no snapshot.
+        """
+        past.rewind(self, step, run)
+
+    def fork(
+        self,
+        step: int | None = None,
+        run: Run | None = None,
+        *,
+        edit: Edit | None = None,
+        name: str = "",
+        wait: bool | None = None,
+        **changes: object,
+    ) -> Run:
+        """Start a run from a state of another one (the latest); see `Run.fork`.
+
+        Args:
+            step: where; if left out, where `rewind` is, or the run's last step.
+            run: the other one.
+            edit: a change of the network.
+            name: of the new run; what differs, if left out.
+            wait: as for `run`.
+            changes: settings; if left out, those that were moved while looking back.
+
+        Raises:
+            SpecError, ValueError, EditError: something cannot be.
+            LookupError: there is no run or no snapshot.
+        """
+        new = past.fork(self, step, run, edit, name, changes)
+        self._wait(new, wait)
+        return new
+
+    def load(self, path: str | Path, resume: bool = False) -> Run:
+        """Put a saved run on the bench, its weights into the bench's model; with `resume` it goes on.
+
+        Raises:
+            CheckpointError, OSError: see `Run.load`; the model is as it was.
+            RuntimeError: a run is training.
+        """
+        return past.load(self, path, resume)
+
+    def keep_in(self, directory: str | Path | None) -> None:
+        """Keep each run from the next on in `directory`, epoch by epoch; None stops it."""
+        self.autosave = None if directory is None else Path(directory)
+
+    def free_to_train(self) -> None:
+        """Raise a RuntimeError where a run is on."""
+        if self.current is not None and self.current.state in ("running", "paused"):
+            raise RuntimeError(f"{self.current.name} is {self.current.state}; stop it first: lab.stop().")
+
+    def watch_beside(self, run: Run) -> None:
+        """Take a run of a copy of the model into the table."""
+        with self.hand:
+            self.runs.insert(max(len(self.runs) - 1, 0), run)
+        run.watch(lambda _: self._follow_on())
 
     @property
     def state(self) -> str:
@@ -267,99 +337,44 @@ class Lab(widgets.VBox):
             part.close()
         super().close()
 
-    # -- the panels behind the other tabs, made when they are first looked at ------------------------------------------
-
-    def _further_panels(self) -> dict[str, Callable[[], widgets.Widget]]:
-        return {
-            "Learning rate": self._lr_finder,
-            "Schedule": self._schedule,
-            "Architecture": self._architecture,
-            "Network": self._network,
-            "Receptive field": self._receptive_field,
-            "Convolution": _explorer,
-            "Code": self._code,
-        }
-
-    def _lr_finder(self) -> widgets.Widget:
-        from convlab.panels.lr_finder import LRFinder
-
-        return LRFinder(
-            self.model,
-            self.data,
-            spec=lambda: self.spec,
-            apply=lambda lr: self.set(lr=lr),
-            pause=self.pause,
-            then=lambda: self._tabs.show("Schedule"),
-            criterion=self.criterion,
-        )
-
-    def _schedule(self) -> widgets.Widget:
-        from convlab.panels.schedule import SchedulePreview
-
-        panel = SchedulePreview(
-            train=lambda: self.spec,
-            steps_per_epoch=lambda: steps_per_epoch(self.data, self.spec),
-            history=lambda: self.current.history if self.current else None,
-            apply=self._take_schedule,
-        )
-        self._settings.observe(lambda _: panel.refresh(), "spec")
-        self._tabs.observe(lambda _: panel.refresh(), "selected_index")  # a run may have got further
-        return panel
-
-    def _take_schedule(self, schedule: ScheduleSpec | None) -> None:
-        self.set(schedule=schedule)
-        self._tabs.show("Training")
-
-    def _architecture(self) -> widgets.Widget:
-        from convlab.panels.architecture import Architecture
-
-        return Architecture(self.live, self.edit)
-
-    def _network(self) -> widgets.Widget:
-        from convlab.panels.network import Network
-
-        panel = Network(self.model, (1, *self.data.input_size))
-        panel.observe(self._on_layer_clicked, "selected")
-        self._looking.append(panel)
-        return panel
-
-    def _code(self) -> widgets.Widget:
-        from convlab.panels.code import Code
-
-        panel = Code(self)
-        self._looking.append(panel)
-        self._following.append(panel.script.follow)
-        self._settings.observe(lambda _: panel.refresh(), "spec")
-        self._tabs.observe(lambda _: panel.look(), "selected_index")
-        return panel
-
-    def _receptive_field(self) -> widgets.Widget:
-        from convlab.panels.receptive_field import ReceptiveFieldPanel
-
-        return ReceptiveFieldPanel(self.model, self.data.pictures(64))
-
-    def _on_layer_clicked(self, change: Any) -> None:
-        panel = self._tabs.show("Receptive field")
-        if hasattr(panel, "select"):  # otherwise the tab says why it cannot be drawn
-            panel.select(change["new"])
-
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _go(self) -> Run:
         """Train, or go on. A run that is at work already just goes on: a second click begins nothing."""
-        with self._hand:
+        with self.hand:
             if self.current is None or self.current.ended:
                 return self._new_run(Run.start)
+            if self.spec_of_present is not None:
+                self.show_spec(self.spec_of_present)
+                self.spec_of_present = None
             return self.current.resume()
+
+    def _wait(self, run: Run, wait: bool | None) -> None:
+        if not is_attended() if wait is None else wait:
+            run.wait()
+            report_failure(run, stacklevel=4)
 
     def _new_run(self, begin: Callable[[Run], object]) -> Run:
         number = len(self.runs) + 1
         if self.spec.schedule_mode != "scale":  # what was held or released in the run before
-            self._show_spec(self.spec.replace(schedule_mode="scale"))
-        run = Run(self.model, self.data, self.spec, criterion=self.criterion, name=f"run {number}")
-        self._messages.clear()
+            self.show_spec(self.spec.replace(schedule_mode="scale"))
+        run = Run(
+            self.model,
+            self.data,
+            self.spec,
+            criterion=self.criterion,
+            name=f"run {number}",
+            autosave=self.autosave,
+            live=self._live,
+        )
+        self.spec_of_present = None
+        return self.take(run, begin)
+
+    def take(self, run: Run, begin: Callable[[Run], object]) -> Run:
+        """Make `run` the bench's latest, and begin it."""
+        self.messages.clear()
         self._wishes, self._followed = [], 0
-        run.watch(self._on_run)
+        run.watch(self.on_run)
         self.runs.append(run)
         try:
             begin(run)
@@ -369,21 +384,23 @@ class Lab(widgets.VBox):
         stop_on_interrupt(self)
         return run
 
-    def _on_run(self, run: Run) -> None:
+    def on_run(self, run: Run) -> None:
         """In the training thread: show what is new."""
         if run is not self.current:
             return
         self._curve.update(run)
         self._transport.show(run.state, run.progress)
         self._follow(run)
-        for follow in self._following:
-            follow()
-        self._settings.set_running(run.state in ("running", "paused"))
+        self._follow_on()
+        self.timeline.show(run)
+        self.settings.set_running(run.state in ("running", "paused"))
         if run.error is not None:
-            self._show_failure(run, run.error)
+            tell_failure(self, run, run.error)
+        elif run.autosave is not None and run.autosave.failed:
+            self.messages.error(run.autosave.note)
         elif run is not self._warned and (epoch := run.history.first_unsound) is not None:
             self._warned = run
-            self._messages.error(
+            self.messages.error(
                 f"The validation loss became {epoch.valid_loss} in epoch {epoch.epoch}; training goes on, as its "
                 "own loss is finite. The validation data may hold a value that is not, or the lr is too high."
             )
@@ -392,31 +409,13 @@ class Lab(widgets.VBox):
         elif run.state == "paused":
             self._saved.update_soon()
 
-    def _show_failure(self, run: Run, error: BaseException) -> None:
-        if not isinstance(error, NonFiniteError):
-            step = run.history.num_steps + 1
-            text = f"Training stopped in step {step:,}: {type(error).__name__}: {error}"
-            self._messages.error(text, run.traceback)
-            return
-        text = f"{error}. Training has stopped; the model keeps the weights of step {run.history.num_steps:,}."
-        self._messages.error(f"{text[0].upper()}{text[1:]} A lower learning rate often helps.")
-        point: Point = "start" if run.best is None else "best"
-        which = "that this run began with" if run.best is None else f"of epoch {run.best.epoch}, the best so far"
-        self._messages.offer(
-            f"Restore {point} weights",
-            f'Put back the weights {which}; in Python: lab.current.restore("{point}").',
-            self._guarded(lambda: self._put_back(run, point, which)),
-        )
-
-    def _put_back(self, run: Run, point: Point, which: str) -> None:
-        with self._hand:
-            if run is self.current and run.ended:
-                run.restore(point)
-                self._messages.note(f"The weights {which}, are back; Run trains on from there.")
+    def _follow_on(self) -> None:
+        for follow in tuple(self.following):
+            follow()
 
     def _follow(self, run: Run) -> None:
         """Move the controls after changes that came from elsewhere, such as ``lab.current.set(lr=0.01)`` in a cell."""
-        with self._settings.moving:
+        with self.settings.moving:
             journal = run.journal[self._followed :]
             self._followed += len(journal)
             for change in journal:
@@ -429,17 +428,17 @@ class Lab(widgets.VBox):
                 elif change.name not in dict(self._wishes):
                     # These three move one another.
                     names = SCHEDULED if change.name in SCHEDULED else (change.name,)
-                    self._show_spec(self.spec.replace(**{name: getattr(run.settings, name) for name in names}))
+                    self.show_spec(self.spec.replace(**{name: getattr(run.settings, name) for name in names}))
             # A wish for what is in force already is never written in the journal.
             while self._wishes and getattr(run.settings, self._wishes[0][0]) == self._wishes[0][1]:
                 del self._wishes[0]
 
-    def _show_spec(self, spec: TrainSpec) -> None:
+    def show_spec(self, spec: TrainSpec) -> None:
         """Move the controls to what is in force, without asking the run for it."""
-        with self._settings.moving:
+        with self.settings.moving:
             self._showing = True
             try:
-                self._settings.spec = spec
+                self.settings.spec = spec
             finally:
                 self._showing = False
 
@@ -447,7 +446,7 @@ class Lab(widgets.VBox):
         run, old, new = self.current, change["old"], change["new"]
         if run is None:
             self._saved.update_soon()
-        if run is None or run.ended or self._showing:
+        if run is None or run.ended or run.shown_step is not None or self._showing:
             return
         changes = old.changes_to(new)
         before = len(self._wishes)
@@ -457,25 +456,29 @@ class Lab(widgets.VBox):
         except SpecError as error:
             del self._wishes[before:]
             self._refusal = error
-            self._messages.exception(error)
-            self._show_spec(old)
+            self.messages.exception(error)
+            self.show_spec(old)
         except RuntimeError:
             return  # it ended this very moment: the next run takes the new settings
 
     def _on_complaint(self, change: Any) -> None:
         if change["new"]:
-            self._messages.error(change["new"])
+            self.messages.error(change["new"])
         else:
-            self._messages.clear()
+            self.messages.clear()
 
-    def _guarded(self, act: Callable[[], object]) -> Callable[[], None]:
+    def guarded(self, act: Callable[[], object]) -> Callable[[], None]:
         """`act`, its errors shown in the panel: a callback's exception would go to the log, where nobody looks."""
+        return lambda: self.guarded_with(lambda _: act())(None)
 
-        def guarded() -> None:
+    def guarded_with(self, act: Callable[[Any], object]) -> Callable[[Any], None]:
+        """The same for what takes a value."""
+
+        def guarded(value: Any) -> None:
             try:
-                act()
+                act(value)
             except Exception as error:
-                self._messages.exception(error)
+                self.messages.exception(error)
 
         return guarded
 
@@ -491,9 +494,3 @@ class Lab(widgets.VBox):
     def __repr__(self) -> str:
         state = self.current.state if self.current else "ready"
         return f"Lab({self.title}, {state}, {len(self.runs)} runs)"
-
-
-def _explorer() -> widgets.Widget:
-    from convlab.frontend.explorer import ConvExplorer
-
-    return ConvExplorer()

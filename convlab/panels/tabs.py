@@ -28,6 +28,10 @@ class Tabs(widgets.Tab):
         self.selected_index = index
         return self.children[index].children[0]
 
+    def is_shown(self, title: str) -> bool:
+        """Whether this is the one that is visible."""
+        return self.selected_index == self._names.index(title)
+
     def _fill(self, index: int | None) -> None:
         if index is None or self.children[index].children:
             return

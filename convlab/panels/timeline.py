@@ -1,12 +1,15 @@
 """The slider over a run's past: the model as it was, and a new run from there."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import ipywidgets as widgets
 
 from convlab.training.run import Run
 from convlab.training.snapshots import RunSnapshot
+
+NOW: Final = -1
+"""The slider's last place: for a slider of ipywidgets None is no place."""
 
 
 class Timeline(widgets.HBox):
@@ -22,10 +25,9 @@ class Timeline(widgets.HBox):
 
     def __init__(self, look: Callable[[int | None], object], fork: Callable[[], object]) -> None:
         self._look = look
-        self._steps: list[int | None] = [None]
         self._moving = False
         self.slider = widgets.SelectionSlider(
-            options=[("now", None)],
+            options=[("now", NOW)],
             description="Look back",
             continuous_update=False,
             readout=False,
@@ -58,8 +60,8 @@ class Timeline(widgets.HBox):
         self._moving = True
         try:
             with self.slider.hold_sync():
-                self.slider.options = [*((str(one), one.step) for one in kept), ("now", None)]
-                self.slider.value = run.shown_step
+                self.slider.options = [*((str(one), one.step) for one in kept), ("now", NOW)]
+                self.slider.value = NOW if run.shown_step is None else run.shown_step
         finally:
             self._moving = False
         self.tell(kept, run)
@@ -75,4 +77,4 @@ class Timeline(widgets.HBox):
 
     def _on_slider(self, change: Any) -> None:
         if not self._moving:
-            self._look(change["new"])
+            self._look(None if change["new"] == NOW else change["new"])

@@ -65,6 +65,7 @@ class Run(RunFacts):
         name: shown beside the curve.
         snapshot_bytes: memory for `snapshots`, at most.
         autosave: a directory in which the run is kept after each epoch, so that it outlives the kernel.
+        live: the model as it is bound elsewhere, whose edits those of this run join.
 
     Raises:
         SpecError, ValueError, TypeError: something given cannot work; the message names it and what would.
@@ -87,6 +88,7 @@ class Run(RunFacts):
         name: str = "",
         snapshot_bytes: int = SNAPSHOT_BYTES,
         autosave: str | Path | None = None,
+        live: LiveModel | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(
@@ -107,6 +109,7 @@ class Run(RunFacts):
         self.error: BaseException | None = None
         self.traceback = ""
         self._trainer = Trainer(model, self.data, self.spec, criterion)
+        self._trainer.live = live
         self._points: dict[str, Snapshot] = {"start": snapshot(model)}
         self._last_step = 0
         for change in journal:

@@ -83,7 +83,7 @@ def test_what_a_page_was_not_offered_is_not_done(panel):
 
 def test_on_the_bench_an_edit_goes_into_the_run_and_reset_takes_it_back():
     lab = Lab(lenet(), "digits", TrainSpec(epochs=100_000))
-    panel = lab._tabs.show("Architecture")
+    panel = lab.tabs.show("Architecture")
     lab.step()
     panel.select("conv1")
     panel.release("kernel_size", 5)
@@ -96,7 +96,7 @@ def test_on_the_bench_an_edit_goes_into_the_run_and_reset_takes_it_back():
     panel.release("out_channels", 24)
     assert lab.current.model.conv2.in_channels == 24
     assert not lab.current.ended
-    assert lab._on_run in lab.current._listeners
+    assert lab.on_run in lab.current._listeners
     lab.reset()
     assert lab.model.conv1.kernel_size == (3, 3)
     assert lab.model.conv2.in_channels == 16

@@ -206,8 +206,8 @@ def test_a_failed_run_raises_for_a_script_and_says_so_on_the_panel(lab):
     lab.criterion = broken
     with pytest.raises(ValueError, match="img"):
         lab.run()
-    assert "<img" not in lab._messages._line.value
-    assert "Training stopped in step 1: ValueError" in lab._messages.text
+    assert "<img" not in lab.messages._line.value
+    assert "Training stopped in step 1: ValueError" in lab.messages.text
     html = table(lab.current, lab.spec, EVIL)["text/html"] + picture(lab.current, lab.spec, EVIL)["text/html"]
     assert "<img" not in html
     assert html.count("&lt;img") == 4
@@ -221,12 +221,12 @@ def test_nan_offers_the_weights_that_were_good(lab):
     lab.criterion = lambda output, target: output.sum() * float("nan")
     with pytest.warns(RuntimeWarning, match="nan"):
         lab.run()
-    assert lab._messages.remedy.description == "Restore start weights"
+    assert lab.messages.remedy.description == "Restore start weights"
     with torch.no_grad():
         lab.model[1].weight.fill_(7.0)
-    lab._messages.remedy.click()
+    lab.messages.remedy.click()
     assert all(torch.equal(p, was) for p, was in zip(lab.model.parameters(), start, strict=True))
-    assert "are back" in lab._messages.text
+    assert "are back" in lab.messages.text
 
 
 def test_close_takes_every_widget_along(lab):
@@ -247,5 +247,5 @@ class UnsoundInEval(nn.Sequential):
 def test_a_validation_loss_that_is_no_number_is_said_while_training_goes_on():
     lab = Lab(UnsoundInEval(*tiny()), ((X, Y), (X[:6], Y[:6])), convlab.TrainSpec(epochs=3, batch_size=8))
     assert lab.run(wait=True).state == "finished"
-    assert "validation loss became nan in epoch 1; training goes on" in lab._messages.text
+    assert "validation loss became nan in epoch 1; training goes on" in lab.messages.text
     lab.close()

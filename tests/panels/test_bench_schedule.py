@@ -35,7 +35,7 @@ def settled(lab: Lab) -> Lab:
 
 
 def test_the_slider_before_a_run_scales_the_schedule_with_it(lab):
-    slider = lab._settings.controls["lr"]
+    slider = lab.settings.controls["lr"]
     slider.value = 0.05
     assert lab.spec.schedule.arguments == {"T_max": 90, "eta_min": 0.0005}
     lab.set(lr=0.1)
@@ -46,24 +46,24 @@ def test_the_slider_before_a_run_scales_the_schedule_with_it(lab):
 
 def test_in_a_run_only_the_lr_is_changed_and_the_controls_say_what_is_in_force(lab):
     lab.step()
-    lab._settings.controls["lr"].value = 0.05
+    lab.settings.controls["lr"].value = 0.05
     settled(lab)
     assert [(c.name, c.old, c.new) for c in lab.current.journal] == [("lr", 0.1, 0.05)]
     assert lab.spec == lab.current.settings == SPEC.with_lr(0.05)
 
 
 def test_the_switch_holds_the_slider_shows_the_lr_and_scale_takes_it_up_again(lab):
-    mode = lab._settings.schedule.mode
+    mode = lab.settings.schedule.mode
     lab.step()
     for _ in range(20):
         lab.step()
     mode.value = "hold"
     settled(lab)
     held = lab.current.optimizer.param_groups[0]["lr"]
-    assert lab._settings.controls["lr"].value == held == lab.spec.lr < 0.1
+    assert lab.settings.controls["lr"].value == held == lab.spec.lr < 0.1
     mode.value = "scale"
     settled(lab)
-    assert lab._settings.controls["lr"].value == 0.1
+    assert lab.settings.controls["lr"].value == 0.1
     assert [str(c) for c in lab.current.journal][::2] == ["schedule held", "schedule goes on"]
 
 
@@ -78,7 +78,7 @@ def test_the_next_run_begins_with_the_schedule_in_force(lab):
 
 
 def test_the_schedule_is_shown_and_can_be_removed(lab):
-    line = lab._settings.schedule
+    line = lab.settings.schedule
     assert line.layout.display is None
     assert "CosineAnnealingLR, each step" in line.name.value
     line.remove.click()

@@ -24,7 +24,7 @@ def lab(tmp_path, monkeypatch):
 
 
 def opened(lab):
-    panel = lab._tabs.show("Code")
+    panel = lab.tabs.show("Code")
     panel.settle()
     return panel
 
@@ -77,8 +77,8 @@ def test_a_look_shows_weights_that_were_changed_elsewhere(lab):
     assert "torch.load" not in panel.script.text
     with torch.no_grad():
         lab.model.fc2.bias.zero_()
-    lab._tabs.show("Training")
-    lab._tabs.show("Code")
+    lab.tabs.show("Training")
+    lab.tabs.show("Code")
     panel.settle()
     assert "torch.load" in panel.script.text
     assert "weights.pt" in panel.script.line.value

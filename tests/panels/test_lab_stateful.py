@@ -79,7 +79,7 @@ class Hands(RuleBasedStateMachine):
 
     @rule(value=LR)
     def drag(self, value):
-        control = self.lab._settings.controls["lr"]
+        control = self.lab.settings.controls["lr"]
         if value in [number for _, number in control.options]:
             control.value = value
         else:
@@ -87,14 +87,14 @@ class Hands(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(["momentum", "weight_decay", "batch_size", "dropout"]), place=st.floats(0, 1))
     def slide(self, name, place):
-        control = self.lab._settings.controls.get(name)
+        control = self.lab.settings.controls.get(name)
         if control is not None and not control.disabled:
             control.index = round(place * (len(control.options) - 1))
 
     @rule(epochs=st.integers(-3, 20), seed=st.integers(-2, 5), optimizer=st.sampled_from(["sgd", "adam", "rmsprop"]))
     def type_in(self, epochs, seed, optimizer):
         # The page may send what the kernel has just locked: it arrives all the same.
-        controls = self.lab._settings.controls
+        controls = self.lab.settings.controls
         controls["epochs"].value = epochs
         controls["seed"].value = seed
         controls["optimizer"].value = optimizer
@@ -133,18 +133,18 @@ class Hands(RuleBasedStateMachine):
         assert not self.complaints.records, self.complaints.records[0].getMessage()
         if self.run is not None:
             # A listener that raises is dropped.
-            assert self.lab._on_run in self.run._listeners
+            assert self.lab.on_run in self.run._listeners
 
     @invariant()
     def shown_is_in_force(self):
-        spec, controls = self.lab.spec, self.lab._settings.controls
+        spec, controls = self.lab.spec, self.lab.settings.controls
         for name, control in controls.items():
             if (value := getattr(spec, name)) is not None:
                 assert control.value == value, name
         run = self.run
         if run is not None and run.state == "paused":
             wait_until(lambda: run.state != "paused" or _alike(self.lab.spec, run.settings))
-            assert run.state != "paused" or self.lab._settings.controls["lr"].value == run.settings.lr
+            assert run.state != "paused" or self.lab.settings.controls["lr"].value == run.settings.lr
 
     def teardown(self):
         if not hasattr(self, "lab"):

@@ -467,7 +467,7 @@ def test_apply_hands_the_schedule_over_and_shows_a_refusal(bench: Bench) -> None
 
 def test_it_stands_on_the_bench() -> None:
     lab = Lab(spec=TrainSpec(epochs=3, lr=0.1))
-    panel = lab._tabs.show("Schedule")
+    panel = lab.tabs.show("Schedule")
     panel.settle()
     assert panel.spec == S("CosineAnnealingLR", T_max=lab.data.train.num_samples * 3 // 32 + 1)
     panel.apply.click()
