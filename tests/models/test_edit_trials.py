@@ -87,7 +87,7 @@ def test_channels_that_change_places_are_seen_behind_layers_that_stay_alike():
         def forward(self, x):
             return self.c(torch.cat([self.a(x), self.b(x)], 1)[:, 2:6].contiguous())
 
-    live = bind(Crossed(), (1, 1, 8, 8))
+    live = bind(Crossed(), (2, 1, 8, 8))
     edit = Edit("a", {"out_channels": 5})
     found = outcome(check, live, edit)
     assert found is not None
