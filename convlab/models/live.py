@@ -135,16 +135,20 @@ class LiveModel:
         fixed = f"it {reason}" if (reason := why_not_plain(module)) else ""
         if kind is None:
             fixed = fixed or f"a {type(module).__name__} has no settings that are known"
-        tied: tuple[str, ...] = ()
-        if base.flow is not None and not fixed:
-            try:
-                tied = tuple(other for _, other in partners(self.model, base.flow, module))
-            except Refusal:
-                tied = ()
+        if ("tied", path) not in base.found:
+            base.found["tied", path] = self._tied(base, module) if base.flow is not None and not fixed else ()
+        tied: tuple[str, ...] = base.found["tied", path]
         weights = parameters_of(module)
         frozen = bool(weights) and not any(weight.requires_grad for weight in weights)
         family = kind.family if kind is not None else "other"
         return Layer(path, class_of(module), family, settings_of(module), tied, frozen, fixed)
+
+    def _tied(self, base: Base, module: nn.Module) -> tuple[str, ...]:
+        assert base.flow is not None
+        try:
+            return tuple(other for _, other in partners(self.model, base.flow, module))
+        except Refusal:
+            return ()
 
     def limits(self, path: str, name: str) -> Limit:
         """What a setting can be where the layer stands, all others staying as they are, and why it stops there.
@@ -158,7 +162,11 @@ class LiveModel:
             6
         """
         with self._lock:
-            return limit_of(self.model, self._now(), path, name)
+            base = self._now()
+            if ("limit", path, name) not in base.found:
+                base.found["limit", path, name] = limit_of(self.model, base, path, name)
+            limit: Limit = base.found["limit", path, name]
+            return limit
 
     def init_facts(self, path: str) -> InitFacts:
         """Fan, gain and standard deviation of a layer's weight, now and as each scheme would draw it.

@@ -27,4 +27,5 @@ def test_it_is_committed_without_outputs(path: Path) -> None:
 
 
 def test_there_are_lessons() -> None:
-    assert [path.stem for path in LESSONS][:3] == ["01_quickstart", "02_convolution_geometry", "03_learning_rate"]
+    names = ["01_quickstart", "02_convolution_geometry", "03_learning_rate", "04_choosing_layer_parameters"]
+    assert [path.stem for path in LESSONS][:4] == names

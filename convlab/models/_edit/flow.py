@@ -8,7 +8,7 @@ an edit and after it tells where each weight belongs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -63,6 +63,16 @@ class Flow:
     unknown: int = 0
     sources: dict[int, str] = field(default_factory=dict)
     """Where what cannot be followed came from."""
+    calls: dict[tuple[int, int], Any] = field(default_factory=dict)
+    """Of a run that binds: what each call of a layer made of what, by the layer and the number of the call."""
+    known: Mapping[tuple[int, int], Any] = field(default_factory=dict)
+    """Those of another run, which need not be done again."""
+    counts: dict[int, int] = field(default_factory=dict)
+    _roots: dict[int, list[int]] = field(default_factory=dict)
+    is_trial: bool = False
+    """Whether layers themselves are run too where something is new, so that no trace is needed if they all do."""
+    is_unsure: bool = False
+    """Whether one of them did not."""
 
     # -- labels on tensors ---------------------------------------------------------------------------------------
 
@@ -117,10 +127,12 @@ class Flow:
         return isinstance(key, tuple) and key[0] == "reduced"
 
     def roots_of(self, layer: nn.Module) -> list[int]:
-        """The labels that stand for a layer's channels."""
-        count = getattr(layer, "out_features" if isinstance(layer, nn.Linear) else "out_channels")
-        labels = self.labels.outputs(id(layer), count, getattr(layer, "groups", 1))
-        return [self.root(label) for label in labels.tolist()]
+        """The labels that stand for a layer's channels, once the run is over."""
+        if id(layer) not in self._roots:
+            count = getattr(layer, "out_features" if isinstance(layer, nn.Linear) else "out_channels")
+            labels = self.labels.outputs(id(layer), count, getattr(layer, "groups", 1))
+            self._roots[id(layer)] = [self.root(label) for label in labels.tolist()]
+        return self._roots[id(layer)]
 
     def tie(self, a: Tensor, b: Tensor, what: str) -> None:
         """Note that channels meet element by element; `a` and `b` have one shape."""

@@ -16,6 +16,7 @@ from convlab.models._edit.flow import Flow, labels_of, parameters_of
 from convlab.models._edit.flow_rules import window
 from convlab.models._edit.kinds import arguments_of, dims_of, kind_of, why_not_plain
 from convlab.models._edit.labels import Labelled
+from convlab.models._edit.replay import called
 from convlab.models._trace import table
 from convlab.models._trace.recorder import kind_of as class_of
 from convlab.models._trace.tracer import tensors_in, tensors_of
@@ -31,7 +32,7 @@ def call_layer(flow: Flow, layer: nn.Module, token: int, native: Callable[..., A
     rule = _rule(layer)
     if rule is not None and isinstance(x, Tensor) and found is not None and not why_not_plain(layer):
         with _pop_mode_temporarily():  # else the labels' own operations would be followed too
-            return rule(flow, layer, token, native, x, found)
+            return called(flow, layer, token, x, found, lambda: rule(flow, layer, token, native, x, found), native)
     if not parameters_of(layer) and "parametrizations" not in layer._modules:
         return native(*args, **kwargs)
     flow.running = True

@@ -13,7 +13,7 @@ from convlab.models._edit.checks import choices_of, real_bounds
 from convlab.models._edit.edits import Edit
 from convlab.models._edit.errors import EditError, Refusal
 from convlab.models._edit.kinds import settings_of
-from convlab.models._edit.plan import Base, plan
+from convlab.models._edit.plan import Base, check
 from convlab.models._edit.structure import known_kind, layer_at
 
 SCANNED: Final = 6
@@ -63,7 +63,7 @@ def limit_of(model: nn.Module, base: Base, path: str, name: str) -> Limit:
         if candidate == value:
             return ""
         try:
-            plan(model, base, Edit(path, {name: candidate}))
+            check(model, base, Edit(path, {name: candidate}))
         except (Refusal, EditError) as refusal:
             return refusal.reason
         return ""
@@ -102,7 +102,7 @@ def _counted(model: nn.Module, base: Base, path: str, name: str, value: int) -> 
     step = 1
     for _ in range(8):
         try:
-            plan(model, base, Edit(path, {name: value + step}))
+            check(model, base, Edit(path, {name: value + step}))
         except Refusal as refusal:
             if refusal.never or not refusal.step or step % refusal.step == 0:
                 return Limit(value, choices=(value,), why_low=refusal.reason, why_high=refusal.reason)
@@ -193,7 +193,7 @@ def _nearest(model: nn.Module, base: Base, edit: Edit, name: str, now: Any, step
     def works(value: int) -> bool:
         nonlocal refused_step
         try:
-            plan(model, base, Edit(edit.path, {**edit.settings, name: value}))
+            check(model, base, Edit(edit.path, {**edit.settings, name: value}))
         except Refusal as refusal:
             refused_step = refusal.step
             return False

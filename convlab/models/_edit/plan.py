@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +65,8 @@ class Base:
     trace: Trace
     why: str = ""
     """Why its channels cannot be followed, if they cannot."""
+    found: dict[Hashable, Any] = field(default_factory=dict)
+    """What took its time to find out, and holds as long as the model stays as it is."""
 
 
 @dataclass
@@ -115,18 +117,35 @@ def plan(model: nn.Module, base: Base, edit: Edit) -> EditPlan:
     Raises:
         EditError, Refusal: it cannot be.
     """
+    twin, found, notes, rebuilt = _tried(model, base, edit, is_trial=False)
+    assert found is not None
+    notes += _losses(model, rebuilt)
+    changes = _changes(model, twin, edit.path)
+    return EditPlan(edit, found, changes, notes, twin, rebuilt)
+
+
+def check(model: nn.Module, base: Base, edit: Edit) -> None:
+    """Whether `plan` would plan an edit, in less time.
+
+    Raises:
+        EditError, Refusal: it would not, for the same reason.
+    """
+    _tried(model, base, edit, is_trial=True)
+
+
+def _tried(
+    model: nn.Module, base: Base, edit: Edit, *, is_trial: bool
+) -> tuple[Twin, Trace | None, tuple[str, ...], list[Rebuilt]]:
+    """The twin with the edit made, its trace (in a trial only where it may fail), notes, and what is rebuilt."""
     if base.flow is None:
         raise EditError(edit.path, base.why)
     twin = Twin(model)
     targets = _change(twin, base, base.flow, edit)
-    flow = _run(twin, base)
+    flow = _run(twin, base, base.flow, is_trial=is_trial)
     _check_calls(twin, flow)
-    found = _traced(twin, base)
+    found = _traced(twin, base) if not is_trial or flow.is_unsure else None
     notes = _check_outputs(base, base.flow, flow, targets)
-    rebuilt = _rebuilt(model, twin, base.flow, flow)
-    notes += _losses(model, rebuilt)
-    changes = _changes(model, twin, edit.path)
-    return EditPlan(edit, found, changes, notes, twin, rebuilt)
+    return twin, found, notes, _rebuilt(model, twin, base.flow, flow)
 
 
 def _change(twin: Twin, base: Base, flow: Flow, edit: Edit) -> set[int]:
@@ -175,9 +194,9 @@ def _size_at(found: Trace, path: str, *, before: bool) -> tuple[int, ...]:
     return record.input_size if before else record.output_size
 
 
-def _run(twin: Twin, base: Base) -> Flow:
+def _run(twin: Twin, base: Base, known: Flow, *, is_trial: bool) -> Flow:
     try:
-        return twin.run(base.inputs, base.labels, is_binding=False)
+        return twin.run(base.inputs, base.labels, known=known, is_trial=is_trial)
     except (Refusal, EditError):
         raise
     except Exception as failure:
@@ -290,6 +309,8 @@ def _losses(model: nn.Module, rebuilt: list[Rebuilt]) -> tuple[str, ...]:
 def _check_places(path: str, live: nn.Module, before: Flow, after: Flow) -> None:
     """What takes as many as before may still take others: channels that changed places."""
     for was, now in zip(before.uses.get(id(live), []), after.uses.get(id(live), []), strict=False):
+        if was.taken is now.taken:
+            continue
         if was.taken is not None and now.taken is not None and len(was.taken) == len(now.taken):
             old, new = set(channels_in(was.taken).tolist()), set(channels_in(now.taken).tolist())
             if old != new and old & new:

@@ -134,15 +134,15 @@ def partners(model: nn.Module, base: Flow, layer: nn.Module) -> list[tuple[nn.Mo
         return []
     paths = {id(module): (module, path) for path, module in model.named_modules()}
     found = []
-    for token in others:
-        other, path = paths[token]
+    for token, (other, path) in paths.items():  # in the model's order, so that a refusal always names the same one
+        if token not in others:
+            continue
         if base.roots_of(other) != mine:
             raise Refusal(f"some of its channels are added to some of {path}'s, and only some", never=True)
         if reason := why_not_plain(other):
             raise Refusal(f"its channels are added to those of {path}, which {reason}", never=True)
         found.append((other, path))
-    places = {token: i for i, token in enumerate(paths)}
-    return sorted(found, key=lambda pair: places[id(pair[0])])
+    return found
 
 
 def _check_pins(base: Flow, layer: nn.Module) -> None:

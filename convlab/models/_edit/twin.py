@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from convlab.models._edit.flow import Flow, Following, begin, end
 from convlab.models._edit.flow_layers import call_layer
+from convlab.models._edit.kinds import kind_of
 from convlab.models._edit.labels import Labels
 from convlab.models._trace.give_back import streams_given_back
 from convlab.models._trace.inputs import Inputs
@@ -35,6 +37,9 @@ class Twin:
                     memo[id(value)] = tensor_without_storage(value)
         self.live = model
         live = list(model.modules())
+        for module in live:
+            if (known := _copied(module, memo)) is not None:
+                memo[id(module)] = known
         self.model: nn.Module = copy.deepcopy(model, memo)
         self.stands_for: dict[int, nn.Module] = {id(memo[id(module)]): module for module in live}
         self.instead_of: dict[int, nn.Module] = {}
@@ -49,20 +54,61 @@ class Twin:
         """What a twin's labels are known by: the live module's id, its own where it is new."""
         return id(self.stands_for.get(id(module)) or self.instead_of.get(id(module), module))
 
-    def run(self, inputs: Inputs, labels: Labels, *, is_binding: bool = True) -> Flow:
+    def run(self, inputs: Inputs, labels: Labels, *, known: Flow | None = None, is_trial: bool = False) -> Flow:
         """A forward on labels; layers with weights make themselves fit what they are given.
+
+        Args:
+            inputs: what the forward takes.
+            labels: the names of all channels.
+            known: the run through the model as it is, if this is another: what is as it was there is not done again,
+                and what holds channels together is not looked at.
+            is_trial: whether to find out if the layers themselves would run.
 
         Raises:
             Refusal: a layer cannot.
             Exception: what the forward raised.
         """
-        flow = Flow(labels, is_binding)
+        flow = Flow(labels, known is None, known=known.calls if known is not None else {}, is_trial=is_trial)
         with streams_given_back(torch_stream=True), _watched(self, flow), torch.no_grad():
             fed = begin(flow, inputs)
             with Following(flow):
                 output = self.model(*fed.args, **fed.keywords)
             end(flow, tensors_of(output))
         return flow
+
+
+_PLAIN: Final = frozenset((int, float, bool, str, type(None)))
+_HELD: Final = frozenset((dict, OrderedDict, set, list))
+
+
+def _copied(module: nn.Module, memo: dict[int, Any]) -> nn.Module | None:
+    """A copy of a layer of torch's own, sooner than by `copy.deepcopy`; None where it holds more than such a layer."""
+    if kind_of(module) is None:
+        return None
+    state = {}
+    for name, value in vars(module).items():
+        if type(value) in _PLAIN or (type(value) is tuple and all(type(one) in _PLAIN for one in value)):
+            state[name] = value
+        elif name in ("_parameters", "_buffers"):
+            state[name] = type(value)((key, _tensor(tensor, memo)) for key, tensor in value.items())
+        elif type(value) in _HELD and all(type(one) in _PLAIN for one in value) and not isinstance(value, dict):
+            state[name] = type(value)(value)
+        elif type(value) in _HELD and not value:
+            state[name] = type(value)()
+        else:
+            return None
+    made = type(module).__new__(type(module))
+    made.__dict__.update(state)
+    return made
+
+
+def _tensor(tensor: Tensor | None, memo: dict[int, Any]) -> Tensor | None:
+    if tensor is None:
+        return None
+    if id(tensor) not in memo:
+        memo[id(tensor)] = tensor_without_storage(tensor)
+    known: Tensor = memo[id(tensor)]
+    return known
 
 
 @contextmanager

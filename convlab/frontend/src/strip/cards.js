@@ -11,6 +11,8 @@ export class Cards {
     this.root.addEventListener("keydown", (event) => this.#onKey(event));
     /** @type {string} */
     this.drawn = "";
+    /** @type {string[]} What each card was filled with: a drag changes few of many. */
+    this.filled = [];
   }
 
   /**
@@ -21,9 +23,15 @@ export class Cards {
     const paths = JSON.stringify(cards.map((card) => [card.path, card.editable]));
     if (paths !== this.drawn) {
       this.drawn = paths;
+      this.filled = [];
       this.root.replaceChildren(...cards.map((card) => this.#button(card)));
     }
-    cards.forEach((card, i) => fill(/** @type {HTMLButtonElement} */ (this.root.children[i]), card, selected));
+    cards.forEach((card, i) => {
+      const content = JSON.stringify([card, card.path === selected]);
+      if (content === this.filled[i]) return;
+      this.filled[i] = content;
+      fill(/** @type {HTMLButtonElement} */ (this.root.children[i]), card, selected);
+    });
   }
 
   /** @param {Card} card */
