@@ -74,6 +74,8 @@ class Lab(widgets.VBox):
     ) -> None:
         self.autosave = None if autosave is None else Path(autosave)
         self.runs = Runs()
+        self._current: Run | None = None
+        self._taken = 0
         # Callbacks run on whichever threads the kernel chooses: one hand at a time.
         self.hand = threading.RLock()
         take_cell(self)
@@ -134,8 +136,8 @@ class Lab(widgets.VBox):
 
     @property
     def current(self) -> Run | None:
-        """The latest run, or None before the first."""
-        return self.runs[-1] if self.runs else None
+        """The latest run of the bench's own model, or None before the first."""
+        return self._current
 
     # -- the same as the buttons --------------------------------------------------------------------------------------
 
@@ -287,7 +289,7 @@ class Lab(widgets.VBox):
     def watch_beside(self, run: Run) -> None:
         """Take a run of a copy of the model into the table."""
         with self.hand:
-            self.runs.insert(max(len(self.runs) - 1, 0), run)
+            self.runs.append(run)
         run.watch(lambda _: self._follow_on())
 
     @property
@@ -355,7 +357,6 @@ class Lab(widgets.VBox):
             report_failure(run, stacklevel=4)
 
     def _new_run(self, begin: Callable[[Run], object]) -> Run:
-        number = len(self.runs) + 1
         if self.spec.schedule_mode != "scale":  # what was held or released in the run before
             self.show_spec(self.spec.replace(schedule_mode="scale"))
         run = Run(
@@ -363,7 +364,7 @@ class Lab(widgets.VBox):
             self.data,
             self.spec,
             criterion=self.criterion,
-            name=f"run {number}",
+            name=f"run {self._taken + 1}",
             autosave=self.autosave,
             live=self._live,
         )
@@ -375,12 +376,15 @@ class Lab(widgets.VBox):
         self.messages.clear()
         self._wishes, self._followed = [], 0
         run.watch(self.on_run)
+        before, self._current = self._current, run
         self.runs.append(run)
         try:
             begin(run)
         except BaseException:  # refused: another bench is training the model
             self.runs.remove(run)
+            self._current = before
             raise
+        self._taken += 1
         stop_on_interrupt(self)
         return run
 

@@ -84,11 +84,9 @@ class RunsPanel(widgets.VBox):
 
     @property
     def selected(self) -> Run | None:
-        """The run that the others are held against."""
+        """The run that the others are held against: the one that was chosen, the latest until then."""
         runs = self._runs()
-        if self._selected not in runs:
-            self._selected = runs[-1] if runs else None
-        return self._selected
+        return self._selected if self._selected in runs else runs[-1] if runs else None
 
     def select(self, run: Run) -> None:
         """Hold the others against `run`, and draw its curve in front."""
@@ -161,7 +159,7 @@ class RunsPanel(widgets.VBox):
         self.chart.set_ghosts([{"name": run.name, "series": everything(run.history)} for run in others])
 
     def _points(self) -> dict[str, Points]:
-        run = self._selected
+        run = self.selected
         return {} if run is None or run in self._hidden else everything(run.history)
 
 
