@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Literal, overload
 
 from convlab.training.state import TrainerState, capture, size_of
@@ -39,6 +40,11 @@ class RunSnapshot:
     epoch: int
     reason: Reason
     state: TrainerState
+
+    @cached_property
+    def num_bytes(self) -> int:
+        """Memory of its copies."""
+        return self.state.num_bytes
 
     def __str__(self) -> str:
         words = {
@@ -133,7 +139,7 @@ class Snapshots(Sequence[RunSnapshot]):
             return self._num_bytes()
 
     def _num_bytes(self) -> int:
-        return sum(one.state.num_bytes for one in self._kept)
+        return sum(one.num_bytes for one in self._kept)
 
     @property
     def note(self) -> str:
