@@ -1,11 +1,12 @@
 """What learning-rate finders cost, and what their suggestions are worth.
 
-``python benchmarks/lr_finder.py [--rounds 5] [--quality] [--seeds 2] [--pairs "conv_bn, adamw"]``
+``python benchmarks/lr_finder.py [--rounds 5] [--quality] [--fresh] [--seeds 2] [--pairs "conv_bn, adamw"]``
 
 Cost: 100 sweep steps of LeNet on digits, one thread, against 100 bare steps of the same training; all take turns, times
 are of the processor. With ``--quality``: the validation loss after two and after six epochs at each suggestion,
 relative to the best of a brute-force grid (three lrs a decade, mean over seeds, interpolated between), as geometric
-mean and worst over model/optimizer pairs. A suggestion that is refused is left out, and counted.
+mean, median and worst over model/optimizer pairs. A suggestion that is refused is left out, and counted. With
+``--fresh`` only over pairs that no rule was chosen by.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from contenders.lr_finders import FINDERS, convlab_probe
 from torch import nn
 
 from convlab.data import Data, resolve
-from convlab.models.gallery import lenet
+from convlab.models.gallery import lenet, net
 from convlab.spec import TrainSpec
 from convlab.training.trainer import NonFiniteError, Trainer
 from convlab.training.trial import full_batches
@@ -75,6 +76,31 @@ PAIRS: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
 }
 
 
+def relu_perceptron(seed: int = 1) -> nn.Module:
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+
+
+def of_gallery(name: str) -> Callable[[], nn.Module]:
+    return lambda: net(name, input_size=(1, 8, 8), num_classes=10)
+
+
+FRESH = {
+    f"{name}, {optimizer}": (make, "digits", optimizer)
+    for name, make in (
+        ("relu perceptron", relu_perceptron),
+        ("lenet", lenet),
+        ("vgg", of_gallery("vgg")),
+        ("resnet", of_gallery("resnet")),
+    )
+    for optimizer in ("sgd", "adamw", "rmsprop")
+}
+"""Pairs that no rule was chosen by."""
+
+PAIRS |= FRESH
+
+
 def trained(make: Callable[[], nn.Module], data: Data, spec: TrainSpec) -> Outcome:
     """Validation loss and accuracy after each of `EPOCHS`."""
     trainer = Trainer(make(), data, spec)
@@ -113,11 +139,12 @@ class Table:
         gaps[at].append(float(accuracies.max() - np.interp(math.log10(lr), x, accuracies)))
 
     def __str__(self) -> str:
-        head = "   ".join(f"{f'{epochs} epochs: loss':>15} {'worst':>6} {'gap':>5}" for epochs in EPOCHS)
+        head = "   ".join(f"{f'{epochs} epochs: loss':>15} {'median':>6} {'worst':>6} {'gap':>5}" for epochs in EPOCHS)
         lines = [f"{'':<26} {head}"]
         for rule, columns in sorted(self.ratios.items(), key=lambda item: _mean(item[1][0])):
             cells = [
-                f"{_mean(some):15.2f} {max(some, default=math.nan):6.1f} {max(gap, default=math.nan):5.2f}"
+                f"{_mean(some):15.2f} {_median(some):6.2f} {max(some, default=math.nan):6.1f} "
+                f"{max(gap, default=math.nan):5.2f}"
                 for some, gap in zip(columns, self.gaps[rule], strict=True)
             ]
             left_out = f"   ({self.refused[rule]} refused)" if self.refused.get(rule) else ""
@@ -127,6 +154,10 @@ class Table:
 
 def _mean(ratios: list[float]) -> float:
     return math.exp(statistics.fmean(map(math.log, ratios))) if ratios else math.nan
+
+
+def _median(ratios: list[float]) -> float:
+    return statistics.median(ratios) if ratios else math.nan
 
 
 def quality(names: list[str], seeds: int) -> None:
@@ -186,14 +217,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quality", action="store_true")
+    parser.add_argument("--fresh", action="store_true", help="pairs that no rule was chosen by")
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--pairs", nargs="*", choices=PAIRS, default=list(PAIRS), help="all if left out")
+    parser.add_argument(
+        "--pairs", nargs="*", choices=PAIRS, default=[name for name in PAIRS if name not in FRESH], help="names"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, {options.rounds} rounds, 1 thread")
     cost(options.rounds)
     if options.quality:
-        quality(options.pairs, options.seeds)
+        quality(list(FRESH) if options.fresh else options.pairs, options.seeds)
 
 
 if __name__ == "__main__":
