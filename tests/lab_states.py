@@ -86,7 +86,7 @@ HOSTILE = [
     "!!python/object/apply:os.system ['touch CANARY']",
     "cos\nsystem\n(S'touch CANARY'\ntR.",
     *("9 ** 9 ** 9 ** 9", "floor(9e9) ** floor(9e9)", "floor(1e9) << floor(1e15)", "(" * 400, "-" * 499, "1" * 499),
-    "(" + "+".join(["(1 < 2)"] * 3) + ")" + " ** ((1 < 2) + (1 < 2))" * 8,
+    " ** ".join(["((1 < 2) + (1 < 2))"] * 8),
     *("epoch if epoch else exit()", "[0 for _ in epoch]", "lambda: 0", "f'{epoch}'", "epoch.real", "1 is 1"),
     {"scheduler": "ChainedScheduler", "arguments": {"schedulers": [{"scheduler": "ConstantLR"}] * 3}},
     {"scheduler": "StepLR", "arguments": {"step_size": 5, "self": 1, "cadence": "step"}},

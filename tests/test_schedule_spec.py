@@ -82,8 +82,8 @@ def test_the_impossible_is_refused_in_a_sentence(scheduler: str, arguments: dict
     [
         ("floor(9e9) ** floor(9e9)", "has no value"),
         ("ceil(9e9) ** ceil(9e9)", "has no value"),
-        ("(" + "((1 < 2) + (1 < 2)) ** " * 8 + "2)", "has no value"),
-        ("((not 0) + (not 0)) ** ((not 0) + (not 0)) ** 9 ** 9", "has no value"),
+        (" ** ".join(["((1 < 2) + (1 < 2))"] * 8), "has no value"),
+        (" ** ".join(["((not 0) + (not 0))"] * 8), "has no value"),
         ("floor(9e9) << floor(9e9)", "no arithmetic"),
         ("1" * 400, "holds a number that is too large"),
         ("1 + " * 200 + "1", "longer than 500 characters"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
@@ -19,13 +20,15 @@ class Code(widgets.VBox):
 
     Args:
         lab: the bench.
+        is_shown: whether somebody can see the tab; else nothing is made anew until a look.
 
     Attributes:
         script: `ScriptPanel`.
         share: `Share`.
     """
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, is_shown: Callable[[], bool]) -> None:
+        self._is_shown = is_shown
         self.script = ScriptPanel(
             code=lab.code,
             about=lambda: start.about_script(lab),
@@ -46,13 +49,20 @@ class Code(widgets.VBox):
 
     def refresh(self) -> None:
         """Show the bench as it is now."""
-        self.script.follow()
-        self.share.look()
+        if self._is_shown():
+            self.script.follow()
+            self.share.look()
+
+    def follow(self) -> None:
+        """A run is on: show its script if that has become another."""
+        if self._is_shown():
+            self.script.follow()
 
     def look(self) -> None:
         """Show it anew, whatever was shown: somebody looks."""
-        self.script.look()
-        self.share.look()
+        if self._is_shown():
+            self.script.look()
+            self.share.look()
 
     def settle(self) -> None:
         """Block until everything asked for is done and shown."""

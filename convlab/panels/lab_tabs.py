@@ -115,9 +115,9 @@ def _receptive_field(lab: Lab) -> widgets.Widget:
 def _code(lab: Lab) -> widgets.Widget:
     from convlab.panels.code import Code
 
-    panel = Code(lab)
+    panel = Code(lab, is_shown=lambda: lab.tabs.is_shown("Code"))
     lab.looking.append(panel)
-    lab.following.append(panel.script.follow)
+    lab.following.append(panel.follow)
     lab.settings.observe(lambda _: panel.refresh(), "spec")
     lab.tabs.observe(lambda _: panel.look(), "selected_index")
     return panel

@@ -120,6 +120,10 @@ def test_a_bench_comes_back_from_its_string(benches, make):
     assert not same(weights(again), weights(lab))
 
 
+def test_the_seed_decides_the_weights(benches):
+    assert same(weights(of_a_spec(benches)), build(SMALL, 6).state_dict())
+
+
 def test_whatever_was_drawn_before_the_weights_are_the_same(benches):
     lab = edited(benches)
     torch.manual_seed(123)

@@ -72,6 +72,19 @@ def test_what_changes_in_a_run_is_in_its_script(lab):
     lab.stop()
 
 
+def test_nothing_is_made_while_nobody_looks(lab):
+    panel = opened(lab)
+    lab.tabs.show("Training")
+    before = panel.script.text, panel.share.copy.text
+    lab.set(lr=0.0123)
+    lab.run(wait=True)
+    panel.settle()
+    assert (panel.script.text, panel.share.copy.text) == before
+    opened(lab)
+    assert panel.script.text == lab.code()
+    assert panel.share.copy.text == lab.state
+
+
 def test_a_look_shows_weights_that_were_changed_elsewhere(lab):
     panel = opened(lab)
     assert "torch.load" not in panel.script.text
