@@ -22,7 +22,7 @@ CELLS = {
     "import torch, which a user's notebook does anyway": "import torch",
     "open the bench (%convlab), torch being there": "import convlab\nlab = convlab.Lab()\ndisplay(lab)",
     "first press of Run to the end of the first step": (
-        "lab._transport.buttons['run'].click()\nwhile not lab.current.history.num_steps:\n    time.sleep(0.0005)"
+        "lab.transport.buttons['run'].click()\nwhile not lab.current.history.num_steps:\n    time.sleep(0.0005)"
     ),
 }
 HEAVY = "[name for name in ('torch', 'matplotlib', 'sklearn', 'ipywidgets') if name in __import__('sys').modules]"

@@ -126,6 +126,8 @@ class ABPanel(widgets.VBox):
             self._run = run
             self.line.value = f"{run.name}: run {done} of {total}"
             self._add(run)
+            if not self._going:  # stopped while it was made
+                run.stop(wait=False)
 
         try:
             self.result = ab(

@@ -3,9 +3,9 @@
 import html
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import ipywidgets as widgets
 from IPython.core.getipython import get_ipython
@@ -15,8 +15,8 @@ from convlab.data.resolve import Data, resolve
 from convlab.frontend.style import Style
 from convlab.lab_state import LabState
 from convlab.models.borrow import restore, snapshot
-from convlab.models.build import build
 from convlab.models.live import Edit, LiveModel, bind
+from convlab.net_spec import NetSpec
 from convlab.panels import past, start
 from convlab.panels.curve import Curve
 from convlab.panels.failure import tell_failure
@@ -28,22 +28,22 @@ from convlab.panels.settings import Settings, dropout_of
 from convlab.panels.tabs import Tabs, parts_of
 from convlab.panels.timeline import Timeline
 from convlab.panels.transport import Transport
+from convlab.panels.wishes import Wishes
 from convlab.plots.picture import drawing, table
-from convlab.spec import SpecError, TrainSpec
+from convlab.spec import TrainSpec
 from convlab.training.fit import report_failure
 from convlab.training.optimizers import warm_up
 from convlab.training.run import Run
 from convlab.training.runs import Runs
 from convlab.training.trainer import Criterion, EditOrUndo
 
-SCHEDULED: Final = ("lr", "schedule", "schedule_mode")
-
 
 class Lab(widgets.VBox):
     """The bench: a live model, its data, the controls of its training, and the curve.
 
     Args:
-        model: any `nn.Module`, trained in place; a small LeNet-like network if left out.
+        model: any `nn.Module`, trained in place; a `NetSpec`; or a name of the `GALLERY`, in the size that the data ask
+            for. A small LeNet-like network if left out.
         data: what `convlab.fit` takes: ``"digits"``, ``"shapes"``, ``(X, y)``, ``(train, valid)``.
         spec: settings to begin with.
         criterion: ``criterion(output, target) -> scalar``; cross-entropy for classes, squared error for numbers.
@@ -65,7 +65,7 @@ class Lab(widgets.VBox):
 
     def __init__(
         self,
-        model: nn.Module | None = None,
+        model: nn.Module | NetSpec | str | None = None,
         data: object = "digits",
         spec: TrainSpec | None = None,
         *,
@@ -74,38 +74,32 @@ class Lab(widgets.VBox):
     ) -> None:
         self.autosave = None if autosave is None else Path(autosave)
         self.runs = Runs()
-        self._current: Run | None = None
+        self.latest: Run | None = None
         self._taken = 0
         # Callbacks run on whichever threads the kernel chooses: one hand at a time.
         self.hand = threading.RLock()
         take_cell(self)
         self.data: Data = resolve(data)
-        self.net = start.own_network(self.data) if model is None else None
         self.seed = 0
-        made = build(self.net, self.seed) if self.net is not None else model
-        if not isinstance(made, nn.Module):
-            raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}; try nn.Sequential(...).")
-        self.model: nn.Module = made
+        self.net, self.model = start.made(model, self.data, self.seed)
         self.criterion = criterion
-        self._opened_with = snapshot(self.model)
-        self._saved = Saved(lambda: (drawing(self.current), table(self.current, self.spec, self.title)))
+        self.opened_with = snapshot(self.model)
+        self.saved = Saved(lambda: (drawing(self.current), table(self.current, self.spec, self.title)))
         self.messages = Messages()
-        self._curve = Curve()
+        self.curve = Curve()
         self._warned: Run | None = None
-        self._live: LiveModel | None = None
+        self.bound: LiveModel | None = None
         # Panels that show the network, those that only follow when it is another all at once, and what follows a run.
         self.looking: list[Any] = []
         self.rewound: list[Any] = []
+        self.on_spec: list[Callable[[], object]] = []
+        self.on_tab: list[Callable[[], object]] = []
         self.following: list[Callable[[], None]] = []
-        self._wishes: list[tuple[str, object]] = []
-        self._followed = 0
-        self._showing = False
-        self._refusal: SpecError | None = None
         dropout = dropout_of(self.model)
         self.settings = Settings(spec or start.DEFAULT_SPEC, dropout=dropout, resizable=self.data.train.resizable)
-        self.settings.observe(self._on_spec, "spec")
+        self._wishes = Wishes(self)
         self.settings.observe(self._on_complaint, "complaint")
-        self._transport = Transport(
+        self.transport = Transport(
             {
                 "run": self.guarded(self._go),
                 "pause": self.guarded(lambda: self.pause(wait=False)),
@@ -114,20 +108,25 @@ class Lab(widgets.VBox):
                 "reset": self.guarded(self.reset),
             }
         )
-        about = " ".join((self.data.split, *self.data.notes))
-        heading = widgets.HTML(f"<strong>{html.escape(self.title)}</strong><span>{html.escape(about)}</span>")
-        heading.add_class("convlab-heading")
+        self.heading = widgets.HTML(self.title_line()).add_class("convlab-heading")
         self.timeline = Timeline(self.guarded_with(self.rewind), self.guarded(lambda: self.fork(wait=False)))
         self.spec_of_present: TrainSpec | None = None
-        training = widgets.VBox([self._transport, self.settings, self.messages, self._curve.chart, self.timeline])
+        training = widgets.VBox([self.transport, self.settings, self.messages, self.curve.chart, self.timeline])
         self.tabs = Tabs({"Training": lambda: training, **further_panels(self)})
-        super().__init__([Style(), heading, self.tabs])
+        self.settings.observe(lambda _: _call(self.on_spec), "spec")
+        self.tabs.observe(lambda _: _call(self.on_tab), "selected_index")
+        super().__init__([Style(), self.heading, self.tabs])
         self.add_class("convlab").add_class("convlab-lab")
 
     @property
     def title(self) -> str:
         """Model and data in a few words."""
         return f"{type(self.model).__name__} on {self.data.name}"
+
+    def title_line(self) -> str:
+        """Model, data and how these were split, as HTML."""
+        about = " ".join((self.data.split, *self.data.notes))
+        return f"<strong>{html.escape(self.title)}</strong><span>{html.escape(about)}</span>"
 
     @property
     def spec(self) -> TrainSpec:
@@ -137,7 +136,7 @@ class Lab(widgets.VBox):
     @property
     def current(self) -> Run | None:
         """The latest run of the bench's own model, or None before the first."""
-        return self._current
+        return self.latest
 
     # -- the same as the buttons --------------------------------------------------------------------------------------
 
@@ -177,12 +176,12 @@ class Lab(widgets.VBox):
         """Put back the weights that the bench was opened with; earlier curves stay as faint lines."""
         with self.hand:
             self.stop()
-            while self._live is not None and self._live.can_undo:
-                self._live.undo()
-            restore(self._opened_with)
+            while self.bound is not None and self.bound.can_undo:
+                self.bound.undo()
+            restore(self.opened_with)
             self.messages.clear()
-            self._curve.clear()
-            self._transport.show("pending", None)
+            self.curve.clear()
+            self.transport.show("pending", None)
 
     def set(self, **changes: object) -> None:
         """Move controls: ``lab.set(lr=0.01)``; a run in progress follows at its next step boundary.
@@ -191,22 +190,37 @@ class Lab(widgets.VBox):
             SpecError: a name or value cannot be, or cannot change during a run; nothing is changed then.
         """
         with self.hand:
-            self._refusal = None
+            self._wishes.refusal = None
             self.settings.change(**changes)
-            if self._refusal is not None:
-                raise self._refusal
+            if self._wishes.refusal is not None:
+                raise self._wishes.refusal
+
+    def use(self, network: NetSpec | str | nn.Module, seed: int = 0) -> None:
+        """Take another network: a recipe, a name of the gallery (in the size that the data ask for), or a module.
+
+        A run that is on is stopped. Earlier runs stay in the table, their curves as faint lines.
+
+        Args:
+            network: what is trained from now on.
+            seed: decides the weights of one that is built.
+
+        Raises:
+            SpecError: it does not take the data, or there is no such name; the bench is as it was.
+            TypeError: it is no network.
+        """
+        start.use(self, network, seed)
 
     @property
     def live(self) -> LiveModel:
         """The model's settings, bound: what can be edited."""
-        if self._live is None:
-            self._live = bind(self.model, (1, *self.data.input_size))
-        return self._live
+        if self.bound is None:
+            self.bound = bind(self.model, (1, *self.data.input_size))
+        return self.bound
 
     @property
     def edits(self) -> tuple[Edit, ...]:
         """The edits in force, oldest first."""
-        return self._live.journal if self._live is not None else ()
+        return self.bound.journal if self.bound is not None else ()
 
     def edit(self, edit: EditOrUndo) -> None:
         """Edit the network in place, in the run if one is on; ``"undo"`` and ``"redo"`` take back and make again.
@@ -347,7 +361,7 @@ class Lab(widgets.VBox):
             if self.current is None or self.current.ended:
                 return self._new_run(Run.start)
             if self.spec_of_present is not None:
-                self.show_spec(self.spec_of_present)
+                self._wishes.show(self.spec_of_present)
                 self.spec_of_present = None
             return self.current.resume()
 
@@ -358,7 +372,7 @@ class Lab(widgets.VBox):
 
     def _new_run(self, begin: Callable[[Run], object]) -> Run:
         if self.spec.schedule_mode != "scale":  # what was held or released in the run before
-            self.show_spec(self.spec.replace(schedule_mode="scale"))
+            self._wishes.show(self.spec.replace(schedule_mode="scale"))
         run = Run(
             self.model,
             self.data,
@@ -366,7 +380,7 @@ class Lab(widgets.VBox):
             criterion=self.criterion,
             name=f"run {self._taken + 1}",
             autosave=self.autosave,
-            live=self._live,
+            live=self.bound,
         )
         self.spec_of_present = None
         return self.take(run, begin)
@@ -374,15 +388,15 @@ class Lab(widgets.VBox):
     def take(self, run: Run, begin: Callable[[Run], object]) -> Run:
         """Make `run` the bench's latest, and begin it."""
         self.messages.clear()
-        self._wishes, self._followed = [], 0
+        self._wishes.begin()
         run.watch(self.on_run)
-        before, self._current = self._current, run
+        before, self.latest = self.latest, run
         self.runs.append(run)
         try:
             begin(run)
         except BaseException:  # refused: another bench is training the model
             self.runs.remove(run)
-            self._current = before
+            self.latest = before
             raise
         self._taken += 1
         stop_on_interrupt(self)
@@ -392,9 +406,9 @@ class Lab(widgets.VBox):
         """In the training thread: show what is new."""
         if run is not self.current:
             return
-        self._curve.update(run)
-        self._transport.show(run.state, run.progress)
-        self._follow(run)
+        self.curve.update(run)
+        self.transport.show(run.state, run.progress)
+        self._wishes.follow(run)
         self._follow_on()
         self.timeline.show(run)
         self.settings.set_running(run.state in ("running", "paused"))
@@ -409,61 +423,16 @@ class Lab(widgets.VBox):
                 "own loss is finite. The validation data may hold a value that is not, or the lr is too high."
             )
         if run.ended:
-            self._saved.update()
+            self.saved.update()
         elif run.state == "paused":
-            self._saved.update_soon()
+            self.saved.update_soon()
 
     def _follow_on(self) -> None:
-        for follow in tuple(self.following):
-            follow()
-
-    def _follow(self, run: Run) -> None:
-        """Move the controls after changes that came from elsewhere, such as ``lab.current.set(lr=0.01)`` in a cell."""
-        with self.settings.moving:
-            journal = run.journal[self._followed :]
-            self._followed += len(journal)
-            for change in journal:
-                if change.name == "edit":  # of the network: no control of a recipe follows it
-                    continue
-                wish = (change.name, change.new)
-                if wish in self._wishes:
-                    # Wishes come true in their order: those before it have, too.
-                    del self._wishes[: self._wishes.index(wish) + 1]
-                elif change.name not in dict(self._wishes):
-                    # These three move one another.
-                    names = SCHEDULED if change.name in SCHEDULED else (change.name,)
-                    self.show_spec(self.spec.replace(**{name: getattr(run.settings, name) for name in names}))
-            # A wish for what is in force already is never written in the journal.
-            while self._wishes and getattr(run.settings, self._wishes[0][0]) == self._wishes[0][1]:
-                del self._wishes[0]
+        _call(self.following)
 
     def show_spec(self, spec: TrainSpec) -> None:
-        """Move the controls to what is in force, without asking the run for it."""
-        with self.settings.moving:
-            self._showing = True
-            try:
-                self.settings.spec = spec
-            finally:
-                self._showing = False
-
-    def _on_spec(self, change: Any) -> None:
-        run, old, new = self.current, change["old"], change["new"]
-        if run is None:
-            self._saved.update_soon()
-        if run is None or run.ended or run.shown_step is not None or self._showing:
-            return
-        changes = old.changes_to(new)
-        before = len(self._wishes)
-        self._wishes += changes.items()
-        try:
-            run.set(**changes)
-        except SpecError as error:
-            del self._wishes[before:]
-            self._refusal = error
-            self.messages.exception(error)
-            self.show_spec(old)
-        except RuntimeError:
-            return  # it ended this very moment: the next run takes the new settings
+        """Move the controls to a recipe, without asking the run for it."""
+        self._wishes.show(spec)
 
     def _on_complaint(self, change: Any) -> None:
         if change["new"]:
@@ -493,8 +462,13 @@ class Lab(widgets.VBox):
         take_cell(self)
         threading.Thread(target=warm_up, name="convlab-warm-up").start()
         stop_on_interrupt(self)
-        self._saved.display(self.model_id)
+        self.saved.display(self.model_id)
 
     def __repr__(self) -> str:
         state = self.current.state if self.current else "ready"
         return f"Lab({self.title}, {state}, {len(self.runs)} runs)"
+
+
+def _call(functions: Sequence[Callable[[], object]]) -> None:
+    for function in tuple(functions):
+        function()

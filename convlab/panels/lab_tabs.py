@@ -55,8 +55,8 @@ def _schedule(lab: Lab) -> widgets.Widget:
         history=lambda: lab.current.history if lab.current else None,
         apply=apply,
     )
-    lab.settings.observe(lambda _: panel.refresh(), "spec")
-    lab.tabs.observe(lambda _: panel.refresh(), "selected_index")  # a run may have got further
+    lab.on_spec.append(panel.refresh)
+    lab.on_tab.append(panel.refresh)  # a run may have got further
     return panel
 
 
@@ -77,7 +77,7 @@ def _runs(lab: Lab) -> widgets.Widget:
             table.refresh()
 
     lab.following.append(follow)
-    lab.tabs.observe(lambda _: follow(), "selected_index")
+    lab.on_tab.append(follow)
     return widgets.VBox([table, sections])
 
 
@@ -118,8 +118,8 @@ def _code(lab: Lab) -> widgets.Widget:
     panel = Code(lab, is_shown=lambda: lab.tabs.is_shown("Code"))
     lab.looking.append(panel)
     lab.following.append(panel.follow)
-    lab.settings.observe(lambda _: panel.refresh(), "spec")
-    lab.tabs.observe(lambda _: panel.look(), "selected_index")
+    lab.on_spec.append(panel.refresh)
+    lab.on_tab.append(panel.look)
     return panel
 
 

@@ -19,6 +19,7 @@ def rewind(lab: Lab, step: int | None, run: Run | None) -> None:
         run = run or lab.current
         if run is None:
             raise LookupError("there is no run to look back in; lab.run() makes one.")
+        _of_this_network(lab, run)
         present = lab.spec_of_present or lab.spec
         found = run.rewind(step)
         lab.spec_of_present = None if found is None else present
@@ -34,6 +35,7 @@ def fork(lab: Lab, step: int | None, run: Run | None, edit: Edit | None, name: s
         run = run or lab.current
         if run is None:
             raise LookupError("there is no run to fork; lab.run() makes one.")
+        _of_this_network(lab, run)
         step = run.shown_step if step is None else step
         if not changes and run.shown_step is not None:
             changes = run.snapshots.at(step).state.settings.changes_to(lab.spec)
@@ -42,6 +44,11 @@ def fork(lab: Lab, step: int | None, run: Run | None, edit: Edit | None, name: s
         lab.show_spec(new.settings.changed(**changes))
         lab.take(new, Run.start)
     return new
+
+
+def _of_this_network(lab: Lab, run: Run) -> None:
+    if run.model is not lab.model:
+        raise LookupError(f"{run.name} has trained another network; take that back first: lab.use(run.model).")
 
 
 def load(lab: Lab, path: str | Path, resume: bool) -> Run:

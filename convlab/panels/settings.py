@@ -66,6 +66,20 @@ class Settings(widgets.GridBox):
         self.schedule.show(spec)
         self._enable()
 
+    def offer_dropout(self, p: float | None) -> None:
+        """Have a control for dropout, at `p`, or none: another network may have such a layer, or not."""
+        with self.moving:
+            old = self.controls.pop("dropout", None)
+            if p is not None:
+                control = self.controls["dropout"] = _dropout_control(p)
+                control.add_class("convlab-dropout")
+                control.observe(self._on_control("dropout"), "value")
+            self.children = [*self.controls.values(), self.schedule]
+            self.spec = self.spec.replace(dropout=None)
+            self._enable()
+        if old is not None:
+            old.close()
+
     def set_running(self, running: bool) -> None:
         """While a run is on, only what can change in flight stays movable."""
         if running != self._running:
@@ -189,8 +203,12 @@ def _controls(spec: TrainSpec, dropout: float | None) -> dict[str, Any]:
     }
     assert [value for _, value in controls["optimizer"].options] == list(OPTIMIZERS)
     if dropout is not None:
-        controls["dropout"] = ChoiceSlider("Dropout", (0, 0.05, *_tenths(1, 9)), dropout)
+        controls["dropout"] = _dropout_control(dropout)
     return controls
+
+
+def _dropout_control(p: float) -> "ChoiceSlider":
+    return ChoiceSlider("Dropout", (0, 0.05, *_tenths(1, 9)), p)
 
 
 class ChoiceSlider(widgets.SelectionSlider):

@@ -12,12 +12,14 @@ from torch import nn
 from convlab.data.resolve import Data, resolve
 from convlab.lab_state import LabState
 from convlab.limits import SpecError, check_choice, short
+from convlab.models.borrow import snapshot
 from convlab.models.build import build
 from convlab.models.gallery import GALLERY
 from convlab.models.live import Edit, EditError, LiveModel
 from convlab.models.plan import MOST_PARAMS, MOST_VALUES
 from convlab.models.trace import Trace
 from convlab.net_spec import Block, Head, NetSpec
+from convlab.panels.settings import dropout_of
 from convlab.schedule_spec import ScheduleSpec
 from convlab.spec import TrainSpec
 from convlab.training.script import save_start, script_for
@@ -124,6 +126,24 @@ def fitting(net: NetSpec | str, data: Data) -> NetSpec:
     return net
 
 
+def made(network: object, data: Data, seed: int) -> tuple[NetSpec | None, nn.Module]:
+    """The network for these data, and its recipe where there is one; nothing given is the bench's own small one.
+
+    Raises:
+        SpecError, ValueError: it does not take the data, or there is no such name.
+        TypeError: it is no network.
+    """
+    if isinstance(network, nn.Module):
+        return None, network
+    if network is not None and not isinstance(network, NetSpec | str):
+        raise TypeError(
+            f"network must be a NetSpec, a name of the gallery or a torch.nn.Module, got {type(network).__name__}; "
+            "try nn.Sequential(...)."
+        )
+    net = own_network(data) if network is None else fitting(network, data)
+    return net, build(net, seed)
+
+
 def make_edits(live: LiveModel, edits: Iterable[Edit]) -> None:
     """Make the edits of somebody else again; what would fill the memory is refused before it is made.
 
@@ -189,8 +209,7 @@ def changes(lab: Lab, state: LabState) -> list[str]:
     """
     now = state_of(lab)
     net = fitting(state.net, lab.data) if state.net is not None and state.data == now.data else None
-    other = (net, state.seed) != (now.net, now.seed)
-    if (state.data, state.own) != (now.data, now.own) or (other and not hasattr(lab, "use")):
+    if (state.data, state.own) != (now.data, now.own):
         raise SpecError(
             f"this state is of another bench, with {_parts(state)}, and here is {_parts(now)}; open it in one of its "
             f"own: convlab.Lab.from_state(state{''.join(f', {name}=...' for name in state.own)})."
@@ -267,3 +286,22 @@ def save_weights(lab: Lab, path: Path) -> None:
         save_start(lab.current, path)
     else:
         torch.save(lab.model.state_dict(), path)
+
+
+def use(lab: Lab, network: NetSpec | str | nn.Module, seed: int) -> None:
+    """See `Lab.use`."""
+    net, model = made(network, lab.data, seed)
+    with lab.hand:
+        lab.stop()
+        lab.net, lab.seed, lab.model, lab.bound = net, seed, model, None
+        lab.opened_with, lab.latest, lab.spec_of_present = snapshot(model), None, None
+        for held in (lab.looking, lab.rewound, lab.following, lab.on_spec, lab.on_tab):
+            held.clear()
+        lab.settings.set_running(False)
+        lab.settings.offer_dropout(dropout_of(model))
+        lab.heading.value = lab.title_line()
+        lab.messages.clear()
+        lab.curve.clear()
+        lab.timeline.show(None)
+        lab.transport.show("pending", None)
+        lab.tabs.renew()

@@ -32,6 +32,16 @@ class Tabs(widgets.Tab):
         """Whether this is the one that is visible."""
         return self.selected_index == self._names.index(title)
 
+    def renew(self) -> None:
+        """Take all panels but the first away; each is made again when it is next looked at."""
+        for box in self.children[1:]:
+            gone, box.children = box.children, ()
+            for panel in gone:
+                for part in parts_of(panel):
+                    part.close()
+                panel.close()
+        self._fill(self.selected_index)
+
     def _fill(self, index: int | None) -> None:
         if index is None or self.children[index].children:
             return

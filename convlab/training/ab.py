@@ -179,7 +179,8 @@ def ab(
             run = Run(network, found, recipe.replace(seed=seed), criterion=criterion, name=f"{side}, seed {seed}")
             if on_run is not None:
                 on_run(run)
-            run.start().wait()
+            if not run.ended:  # whoever watches may have stopped it
+                run.start().wait()
             if run.state == "stopped":
                 return ABResult(difference, *sides, tuple(done), whole=False)
             pair.append(run)

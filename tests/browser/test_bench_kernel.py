@@ -90,7 +90,7 @@ def test_a_page_that_comes_back_finds_the_run(page, notebook):
     expect(chart.get_by_role("img")).to_have_attribute("aria-label", re.compile(f"step {stood}:"))
     bench.screenshot()
     # All of it was sent again: the axis begins where the run began.
-    assert len(bench.eval("[int(step) for step in lab._curve.chart.provider()['train_loss'][0]]")) == stood
+    assert len(bench.eval("[int(step) for step in lab.curve.chart.provider()['train_loss'][0]]")) == stood
     bench.press("Stop")
     bench.expect_state("stopped")
 

@@ -89,7 +89,7 @@ def test_on_the_bench_an_edit_goes_into_the_run_and_reset_takes_it_back():
     panel.release("kernel_size", 5)
     panel.release("padding", 2)
     assert [str(change) for change in lab.current.journal] == ["conv1: kernel_size=5", "conv1: padding=2"]
-    assert lab._curve.chart.marks
+    assert lab.curve.chart.marks
     assert not panel.undo_button.disabled
     assert panel.line.value == "Changed: conv1: kernel_size=5; conv1: padding=2"
     lab.run(wait=False)

@@ -181,10 +181,10 @@ def test_without_anybody_run_waits(lab):
     before = [p.clone() for p in lab.model.parameters()]
     run = lab.run()
     assert run.state == "finished"
-    assert lab._transport.line.value == "finished · epoch 3 of 3 · step 9 of 9"
+    assert lab.transport.line.value == "finished · epoch 3 of 3 · step 9 of 9"
     lab.reset()
     assert all(torch.equal(p, was) for p, was in zip(lab.model.parameters(), before, strict=True))
-    assert lab._curve.chart.ghosts == ["run 1"]
+    assert lab.curve.chart.ghosts == ["run 1"]
     lab.step()
     assert (lab.current.state, lab.current.history.num_steps) == ("paused", 1)
 

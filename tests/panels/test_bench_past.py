@@ -64,7 +64,7 @@ def test_fork_here_takes_what_was_moved_while_looking_back(lab):
     assert lab.spec.lr == 0.01
     again = fit(lenet(), "digits", SPEC.replace(threads=fork.threads), journal=fork.journal)
     assert again.history.train_loss.tolist() == fork.history.train_loss.tolist()
-    assert lab._curve.chart.ghosts == ["run 1"]
+    assert lab.curve.chart.ghosts == ["run 1"]
 
 
 def test_a_paused_run_that_was_looked_back_in_goes_on_as_if_nothing_had_been(lab):

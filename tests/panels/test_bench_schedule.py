@@ -30,7 +30,7 @@ def settled(lab: Lab) -> Lab:
     while lab._wishes or lab.spec != lab.current.settings:
         assert time.monotonic() < end, (lab.spec, lab.current.settings)
         time.sleep(0.002)
-    lab._curve._planner.wait()
+    lab.curve._planner.wait()
     return lab
 
 
@@ -100,7 +100,7 @@ def sent(chart: LiveChart) -> dict[str, np.ndarray]:
 
 
 def test_the_chart_holds_the_plan_and_redraws_what_is_left_of_it(lab):
-    chart = lab._curve.chart
+    chart = lab.curve.chart
     assert not chart.shows_lr
     lab.step()
     settled(lab)
@@ -122,8 +122,8 @@ def test_the_chart_holds_the_plan_and_redraws_what_is_left_of_it(lab):
 def test_without_a_schedule_there_is_no_third_plot():
     lab = Lab(tiny(), ((X, Y), (X[:6], Y[:6])), SPEC.replace(schedule=None))
     lab.step()
-    assert not lab._curve.chart.shows_lr
+    assert not lab.curve.chart.shows_lr
     lab.set(schedule=COSINE)
     settled(lab)
-    assert lab._curve.chart.shows_lr
+    assert lab.curve.chart.shows_lr
     lab.close()

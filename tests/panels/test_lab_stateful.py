@@ -71,7 +71,7 @@ class Hands(RuleBasedStateMachine):
         for name in names:
             idle = self.run is None or self.run.ended
             before, number = (snapshot(self.model), self.dropout()) if idle else None, len(self.lab.runs)
-            self.lab._transport.buttons[name].click()
+            self.lab.transport.buttons[name].click()
             if len(self.lab.runs) > number:
                 assert name in ("run", "step")
                 assert before is not None
