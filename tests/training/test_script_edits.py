@@ -169,6 +169,32 @@ def test_what_a_seed_tells_needs_no_file(tmp_path):
     assert "torch.manual_seed(3)" in text[text.index("case 2") :]
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop"])
+def test_a_fork_is_said_from_its_parents_start(optimizer, tmp_path):
+    spec = SPEC.replace(epochs=3, optimizer=optimizer, lr=0.02 if optimizer == "sgd" else 0.001)
+    run = Run(lenet(), DATA, spec).step(2)
+    run.edit("conv2", out_channels=40).step(4).edit("fc1", out_features=20).step(2)
+    run.rewind(5)
+    assert "case 6" in run.code()
+    run.rewind(None)
+    fork = run.fork(5, lr=0.003)
+    fork.step(2).apply("undo").step(1).edit("relu1", activation="Tanh").resume().wait()
+    assert [change.step for change in fork.journal] == [2, 5, 7, 8]
+    assert "put_back(0)" in same_from(fork, tmp_path)
+
+
+def test_a_run_from_disk_is_said_whole(tmp_path):
+    run = Run(lenet(), DATA, SPEC.replace(epochs=3)).step(2)
+    run.edit("conv2", out_channels=40).step(1).edit("conv1", kernel_size=5, padding=2).step(1).apply("undo").step(2)
+    run.save(tmp_path / "run.safetensors")
+    run.stop()
+    again = Run.load(tmp_path / "run.safetensors", data=DATA)
+    again.step(1).edit("conv2", out_channels=20).resume().wait()
+    text = same_from(again, tmp_path)
+    assert text.count("follow()") == 4  # with its definition; the second edit is undone
+    assert [change.step for change in again.journal] == [2, 3, 4, 7]
+
+
 # -- a script of a training that has not begun ------------------------------------------------------------------------
 
 
