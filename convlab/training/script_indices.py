@@ -16,8 +16,8 @@ def indices(values: Sequence[Any]) -> str:
     Example:
         >>> indices([0, 1, 2, 3, -1, -1, -1, -1])
         '[*range(4), *[-1] * 4]'
-        >>> indices([8 * c + p for c in range(16) for p in (0, 1, 4, 5)])
-        '[8 * i + j for i in range(16) for j in [0, 1, 4, 5]]'
+        >>> indices([8 * c + p for c in range(16) for p in (0, 1, 3, 4)])
+        '[8 * i + j for i in range(16) for j in [0, 1, 3, 4]]'
     """
     values = list(values)
     if values and isinstance(values[0], list):
