@@ -100,6 +100,12 @@ def test_modes_frozen_layers_and_a_remainder_of_one(optimizer, begins, tmp_path)
     same_from(run, tmp_path)
 
 
+def test_a_layer_that_is_thawed_late_gets_a_velocity(tmp_path):
+    edits = [(0, Edit("conv1", action="freeze")), (4, Edit("conv1", action="thaw"))]
+    run = fit(lenet(), DATA, SPEC, journal=[Change(step, "edit", None, edit) for step, edit in edits])
+    same_from(run, tmp_path)
+
+
 def test_early_stopping_forgets_the_best_of_another_structure(tmp_path):
     run = Run(lenet(), DATA, SPEC.replace(lr=0.4, patience=1, epochs=30)).step(11)
     run.edit("conv2", out_channels=40).resume().wait()
