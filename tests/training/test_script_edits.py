@@ -107,9 +107,10 @@ def test_a_layer_that_is_thawed_late_gets_a_velocity(tmp_path):
 
 
 def test_early_stopping_forgets_the_best_of_another_structure(tmp_path):
-    run = Run(lenet(), DATA, SPEC.replace(lr=0.4, patience=1, epochs=30)).step(11)
-    run.edit("conv2", out_channels=40).resume().wait()
-    assert run.history.num_epochs < 30
+    run = Run(lenet(), DATA, SPEC.replace(lr=0.05, patience=2, epochs=40)).step(46)
+    best = run.best.epoch
+    run.apply(Edit("fc2", {"scheme": "xavier_normal"}, "redraw")).resume().wait()
+    assert best + 2 < run.history.num_epochs
     same_from(run, tmp_path)
 
 
