@@ -55,6 +55,11 @@ def source(value: Any, indent: int, lead: int, trail: int = 0) -> str:
     return "\n".join([f"{value.function}(", *body, f"{' ' * indent})"])
 
 
+def as_text(value: Any) -> str:
+    """`value` as source on one line, however long."""
+    return _line(value)
+
+
 def _is_leaf(value: Call) -> bool:
     return not any(isinstance(one, Call) for _, one in _arguments(value))
 

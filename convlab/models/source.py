@@ -4,7 +4,7 @@ import ast
 import inspect
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from keyword import iskeyword
 from types import ModuleType
@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from convlab.models.branches import Add, Concat
 from convlab.models.calls import calls, made, source
+from convlab.models.places import assigned, oddly_numbered, place
 from convlab.models.plan import Call
+from convlab.models.source_layers import changed, differences
 
 _Dropout = nn.modules.dropout._DropoutNd
 _PLAIN: Final = (bool, int, float, str, type(None))
@@ -34,6 +36,7 @@ class ModelSource:
         imports: the lines that it needs first, each an import.
         definitions: source of the classes that it needs and that no import has.
         call: makes the model, for code; None where nobody knows what the user's class was made with.
+        layers: those that another took the place of since, by path: what makes it, or where it stands already.
     """
 
     code: str
@@ -41,6 +44,7 @@ class ModelSource:
     definitions: tuple[str, ...] = ()
     call: Call | None = None
     names: Mapping[str, Any] = field(default_factory=dict)
+    layers: Mapping[str, Call | str] = field(default_factory=dict)
 
     def build(self, seed: int) -> nn.Module | None:
         """The model with the weights that it draws after ``torch.manual_seed(seed)``; None where it cannot be made."""
@@ -50,9 +54,9 @@ class ModelSource:
             torch.default_generator.manual_seed(seed)
             try:
                 model = made(self.call, self.names)
+                return changed(model, self.layers, self.names) if isinstance(model, nn.Module) else None
             except Exception:  # a user's own constructor
                 return None
-        return model if isinstance(model, nn.Module) else None
 
 
 def model_source(model: nn.Module) -> str:
@@ -80,24 +84,57 @@ def model_source(model: nn.Module) -> str:
 
 def source_of(model: nn.Module, dropout: Callable[[_Dropout], float] | None = None) -> ModelSource:
     """The source of `model` and what it needs; `dropout` tells the p of a dropout layer where it is not that of now."""
-    classes: dict[str, type] = {}
-    call = _called(model, classes, dropout)
-    if call is None or not _alike(model, call, classes):
-        classes = {}
-        call = _own_class(type(model), classes)
-        if call is not None and not _alike(model, call, classes):
-            call = None
-        classes[type(model).__name__] = type(model)
+    for tried in (_called, _own_class):
+        classes: dict[str, type] = {}
+        call = tried(model, classes, dropout)
+        layers = None if call is None else _layers(model, call, classes, dropout)
+        if layers is not None:
+            break
+    else:
+        call, layers = None, {}
+        classes = {type(model).__name__: type(model)}
     imports, definitions = _needed(classes)
     if call is None:
         code = f"model = {type(model).__name__}(...)  # with the arguments that you gave it"
     else:
-        code = f"model = {source(call, 0, len('model = '))}"
-        if calls(call, "OrderedDict"):
+        code = "\n".join([f"model = {source(call, 0, len('model = '))}", *_statements(model, layers)])
+        if any(calls(one, "OrderedDict") for one in (call, *layers.values())):
             imports.add("from collections import OrderedDict")
         if "nn." in code:
             imports.add("from torch import nn")
-    return ModelSource(code, frozenset(imports), tuple(definitions), call, classes)
+    return ModelSource(code, frozenset(imports), tuple(definitions), call, classes, layers)
+
+
+def _layers(
+    model: nn.Module, call: Call, classes: dict[str, type], dropout: Callable[[_Dropout], float] | None
+) -> Mapping[str, Call | str] | None:
+    """The layers by which `model` differs from what the call makes; None where these do not explain it."""
+    with torch.random.fork_rng(devices=()):
+        try:
+            again = made(call, classes)
+            if not isinstance(again, nn.Module):
+                return None
+            if _same(again, model) and _drops_alike(again, model, dropout):
+                return {}
+            layers = differences(again, model, lambda layer: _called(layer, classes, dropout))
+            return layers if layers and _same(changed(again, layers, classes), model) else None
+        except Exception:  # arguments that do not go together, or a user's own constructor
+            return None
+
+
+def _drops_alike(again: nn.Module, model: nn.Module, dropout: Callable[[_Dropout], float] | None) -> bool:
+    """Whether dropout layers have the p that they were made with, unless all are set to something else."""
+    pairs = [(a, b) for a, b in zip(again.modules(), model.modules(), strict=True) if isinstance(b, _Dropout)]
+    is_set = dropout is not None and any(dropout(layer) != layer.p for _, layer in pairs)
+    return is_set or all(getattr(ours, "p", None) == layer.p for ours, layer in pairs)
+
+
+def _statements(model: nn.Module, layers: Mapping[str, Call | str]) -> Iterator[str]:
+    is_odd = oddly_numbered(model)
+    for path, layer in layers.items():
+        start, end = assigned(path, is_odd)
+        what = place(layer, is_odd) if isinstance(layer, str) else source(layer, 0, len(start), len(end))
+        yield f"{start}{what}{end}"
 
 
 def as_call(module: nn.Module) -> Call | None:
@@ -113,6 +150,13 @@ def called(module: nn.Module) -> Call | None:
     return call if set(classes.values()) <= set(_BRANCHES) else None
 
 
+def layer_call(layer: nn.Module) -> Call:
+    """The call that makes a layer of torch.nn with the settings that this one has."""
+    call = _layer(layer, f"nn.{type(layer).__name__}", None)
+    assert call is not None  # torch's layers keep their arguments under their names
+    return call
+
+
 def _alike(model: nn.Module, call: Call, classes: Mapping[str, type]) -> bool:
     """Whether the call makes the same layers with the same settings, and weights and buffers of the same sizes."""
     with torch.random.fork_rng(devices=()):
@@ -120,7 +164,11 @@ def _alike(model: nn.Module, call: Call, classes: Mapping[str, type]) -> bool:
             again = made(call, classes)
         except Exception:  # arguments that do not go together, or a user's own constructor
             return False
-    if not isinstance(again, nn.Module) or _repr(again) != _repr(model):
+    return isinstance(again, nn.Module) and _same(again, model)
+
+
+def _same(again: nn.Module, model: nn.Module) -> bool:
+    if _repr(again) != _repr(model):
         return False
     ours, theirs = again.state_dict(), model.state_dict()
     return [(n, t.shape, t.dtype) for n, t in ours.items()] == [(n, t.shape, t.dtype) for n, t in theirs.items()]
@@ -222,8 +270,9 @@ def _is_plain(value: Any) -> bool:
 # -- a user's own -----------------------------------------------------------------------------------------------------
 
 
-def _own_class(cls: type, classes: dict[str, type]) -> Call | None:
+def _own_class(model: nn.Module, classes: dict[str, type], _: object) -> Call | None:
     """The call without arguments, where it needs none."""
+    cls = type(model)
     try:
         parameters = inspect.signature(cls).parameters.values()
     except (TypeError, ValueError):

@@ -19,6 +19,7 @@ class Control:
         self._paused = False
         self._granted = 0
         self._changes: list[Changes] = []
+        self._applying = False
         self.standing = False
         # Read without the lock at every step: False means that there is nothing to do.
         self.attention = False
@@ -70,6 +71,7 @@ class Control:
         while True:
             with self._changed:
                 changes, self._changes = self._changes, []
+                self._applying = bool(changes)
                 waits = self._paused and not self._granted and not self._stop
                 if not changes and not waits:
                     if self._granted:
@@ -95,9 +97,9 @@ class Control:
         return going
 
     def wait_until_standing(self, over: Callable[[], bool]) -> None:
-        """Block until the run stands still, or `over` says that it has ended."""
+        """Block until the run stands still with all changes made, or `over` says that it has ended."""
         with self._changed:
-            while not self.standing and not over():
+            while not (self.standing and not self._changes and not self._applying) and not over():
                 self._changed.wait(0.2)
 
     def announce_end(self) -> None:

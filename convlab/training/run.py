@@ -158,7 +158,7 @@ class Run(RunFacts):
 
     def keep_start(self) -> None:
         """Remember what it begins with: now, not when it was made."""
-        self.beginning = Beginning.of(self.model)
+        self.beginning = Beginning.of(self.model, self._trainer.dropouts)
         self._points["start"] = self.beginning.weights
         self.snapshots.keep(self._trainer, "start")
 

@@ -6,7 +6,7 @@ steps. It holds no more machinery than its recipe and its journal ask for.
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,25 +16,25 @@ from torch import Tensor, nn
 
 from convlab.data.data import Data
 from convlab.data.resolve import resolve
-from convlab.models.borrow import Snapshot, private_copy, snapshot
 from convlab.models.calls import source
 from convlab.models.source import ModelSource, as_call, sorted_imports, source_of
 from convlab.spec import TrainSpec
+from convlab.training.edit_log import Jump, Record
 from convlab.training.journal import Change
 from convlab.training.script_changes import Changes
 from convlab.training.script_data import data_code
+from convlab.training.script_edits import Edits
+from convlab.training.script_loop import Loop
+from convlab.training.script_start import Start, refuses_one
 from convlab.training.script_text import statement
 from convlab.training.threads import mult_adds, num_threads
-from convlab.training.trainer import VALID_BATCH, choose_device
+from convlab.training.trainer import Trainer, choose_device
 
 if TYPE_CHECKING:
     from convlab.training.run import Run
 
 SEEDS: Final = range(10)
 """Seeds that are tried, beside the recipe's own, to find the one that the weights were drawn with."""
-
-_BatchNorm = nn.modules.batchnorm._BatchNorm
-_Dropout = nn.modules.dropout._DropoutNd
 
 
 def script(run: "Run", weights: str | None = None) -> str:
@@ -53,26 +53,32 @@ def script(run: "Run", weights: str | None = None) -> str:
         >>> script(Run(lenet(), "digits")).splitlines()[0]
         'from collections import OrderedDict'
     """
-    trainer = run._trainer
+    trainer, start = run._trainer, _start(run)
+    records = tuple(trainer.edits.records)
+    if len(records) < sum(change.name == "edit" for change in run.journal):  # a run that was loaded
+        records = _tried(start.with_values(), run.data, run.spec, run.journal)
     return _Script(
-        model=run.model,
-        start=run._points.get("start") or snapshot(run.model),
+        start=start,
         data=run.data,
         spec=run.spec,
         journal=run.journal,
+        records=records,
         threads=run.threads,
         device=run.device,
-        dropouts=trainer.dropouts,
         criterion=trainer._own_criterion,
         weights=weights,
     ).text()
+
+
+def _start(run: "Run") -> Start:
+    return run.beginning.start if run.beginning is not None else Start.of(run.model, None, run._trainer.dropouts)
 
 
 def script_for(
     model: nn.Module,
     data: object,
     spec: TrainSpec | None = None,
-    journal: Iterable[Change] = (),
+    journal: Sequence[Change] = (),
     *,
     criterion: Callable[[Tensor, Tensor], Tensor] | None = None,
     weights: str | None = None,
@@ -86,71 +92,91 @@ def script_for(
     spec, found = spec or TrainSpec(), resolve(data)
     sample = torch.zeros(1, *found.input_size, device=next((p.device for p in model.parameters()), None))
     return _Script(
-        model=model,
-        start=snapshot(model),
+        start=Start.of(model),
         data=found,
         spec=spec,
         journal=tuple(journal),
+        records=_tried(Start.of(model).with_values(), found, spec, journal),
         threads=spec.threads or num_threads(mult_adds(model, sample) * spec.batch_size),
         device=choose_device(spec.device),
-        dropouts={module: module.p for module in model.modules() if isinstance(module, _Dropout)},
         criterion=criterion,
         weights=weights,
     ).text()
 
 
+def _tried(copy: nn.Module, data: Data, spec: TrainSpec, journal: Sequence[Change]) -> tuple[Record, ...]:
+    """What the edits of a journal do, found out on a copy of the network that is theirs to change."""
+    edits = [change.new for change in sorted(journal, key=lambda one: one.step) if change.name == "edit"]
+    if not edits:
+        return ()
+    trainer = Trainer(copy, data, spec.replace(dropout=None))
+    for edit in edits:
+        trainer.set("edit", edit)
+    return tuple(trainer.edits.records)
+
+
 def save_start(run: "Run", path: str | Path = "weights.pt") -> None:
-    """Write the weights and buffers that a run began with, for a script that loads them."""
-    if "start" not in run._points:
-        raise RuntimeError(
-            "the network was edited, so the weights that it began with are gone; save model.state_dict()."
-        )
-    began = {id(tensor): was for tensor, was in run._points["start"].tensors}
-    state = run.model.state_dict(keep_vars=True)
-    torch.save({name: began.get(id(tensor), tensor.detach()) for name, tensor in state.items()}, path)
+    """Write the weights and buffers that a run began with, for a script that loads them.
+
+    Where an edit of before the run was undone in it, those of then go to a file beside it, such as "weights-2.pt".
+    """
+    torch.save(_start(run).named(), path)
+    for number, jump in jumps(run._trainer.edits.records):
+        torch.save(jump.start.named(), beside(path, number))
 
 
 @dataclass
 class _Script:
     """The sections of a script, top to bottom."""
 
-    model: nn.Module
-    start: Snapshot
+    start: Start
     data: Data
     spec: TrainSpec
     journal: tuple[Change, ...]
+    records: tuple[Record, ...]
     threads: int
     device: torch.device
-    dropouts: Mapping[_Dropout, float]
     criterion: Callable[[Tensor, Tensor], Tensor] | None
     weights: str | None
     imports: set[str] = field(default_factory=lambda: {"import torch"})
+    definitions: dict[str, None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.model = self.start.model
         self.code = data_code(self.data)
-        self.validates = self.data.valid is not None
-        self.changes = Changes(self.spec, self.journal, overruns=self._overruns())
-        self.batched = self.changes.changes("batch_size") and self.code.kind != "loader"
-        self.drops_one = self._drops_one()
+        names = {change.name for change in self.journal}
+        self.edits = Edits(
+            self.records,
+            self.spec,
+            in_eval=tuple(self.start.in_eval()),
+            drops_one=self._drops_one("batch_size" in names),
+            dropout="dropout" in names,
+            device=self.device.type,
+            moves_momentum=bool(self.spec.momentum or self.spec.schedule or names & {"momentum", "schedule"}),
+        )
+        for number, jump in jumps(self.records):
+            self.edits.jumps[number] = self._jump(number, jump)
+        self.changes = Changes(self.spec, self.journal, self.edits, overruns=self._overruns())
 
     def text(self) -> str:
         """The whole script."""
-        definitions, model = self._model()
+        loop = Loop(self.spec, self.data, self.code, self.changes, self.edits, self.criterion, str(self.device))
+        model = self._model()
         sections = [self._settings(), list(self.code.lines), model, self._optimizer()]
         blocks = [*self.changes.helpers(), *self.changes.function()]
-        if self.batched:
-            blocks.append(self._batches())
-        loop = self._loop()
-        self.imports.update(self.code.imports)
+        if loop.batched:
+            blocks.append(loop.batches())
+        lines = loop.lines()
+        self.imports.update(self.code.imports, loop.imports, self.edits.imports)
         body = "\n\n".join("\n".join(lines) for lines in sections if lines).replace("\n\ndef ", "\n\n\ndef ")
         whole = body + "".join(f"\n\n\n{block}" for block in blocks)
-        whole += ("\n\n\n" if blocks else "\n\n") + "\n".join(loop)
+        whole += ("\n\n\n" if blocks else "\n\n") + "\n".join(lines)
         if "math." in whole:
             self.imports.add("import math")
         if " nn." in whole or "(nn." in whole or "=nn." in whole:
             self.imports.add("from torch import nn")
-        head = [sorted_imports(self.imports), *definitions]
-        return "\n\n\n".join(head) + ("\n\n\n" if definitions else "\n\n") + whole + "\n"
+        head = [sorted_imports(self.imports), *self.definitions]
+        return "\n\n\n".join(head) + ("\n\n\n" if self.definitions else "\n\n") + whole + "\n"
 
     # -- before the loop ----------------------------------------------------------------------------------------------
 
@@ -165,55 +191,72 @@ class _Script:
             lines.append(f"max_norm = {self.spec.clip_grad_norm!r}")
         return lines
 
-    def _model(self) -> tuple[tuple[str, ...], list[str]]:
-        own = self.dropouts
+    def _model(self) -> list[str]:
         fixed = self.spec.dropout if not self.changes.changes("dropout") else None
-
-        def p(layer: _Dropout) -> float:
-            return fixed if fixed is not None else own.get(layer, layer.p)
-
-        found = source_of(self.model, p)
-        self.imports.update(found.imports)
-        seed = None if self.weights else self._seed(found)
-        lines = [] if seed is None else [f"torch.manual_seed({seed})  # decides the weights"]
-        lines.append(found.code)
-        if seed is None:
-            path = self.weights or "weights.pt"
-            lines.append("# The weights that the training began with, as they were saved.")
-            lines.append(statement("", f"model.load_state_dict(torch.load({path!r}, weights_only=True))"))
-        lines += [f'model.get_parameter("{name}").requires_grad_(False)' for name in self._frozen()]
+        found = source_of(self.model, lambda layer: layer.p if fixed is None else fixed)
+        lines = self._made(found, self.start, self.weights)
         if self.device.type != "cpu":
             lines.append("model.to(device)")
         if self.spec.channels_last:
             lines.append("model.to(memory_format=torch.channels_last)")
         drops = [f"{' ' * 4}m: m.p for m in model.modules() if isinstance(m, {_DROPOUT_CLASS})"]
-        written = found.call is not None and "nn.Dropout" in found.code
+        written = found.call is not None and "nn.Dropout" in found.code and not found.layers
         if self.changes.changes("dropout") or (fixed is not None and not written):
             lines += ["own_dropout = {", *drops, "}"]
             if self.spec.dropout is not None:
                 lines += ["for layer in own_dropout:", f"    layer.p = {self.spec.dropout!r}"]
-        return found.definitions, lines
+        return lines
 
-    def _seed(self, found: ModelSource) -> int | None:
-        """The seed after which the source draws the very weights that the run began with."""
-        began = [was for _, was in self.start.tensors]
+    def _made(self, found: ModelSource, start: Start, weights: str | None) -> list[str]:
+        """Lines that make a network, with the values that it had: of a file, or of a seed that explains them."""
+        self.imports.update(found.imports)
+        self.definitions.update(dict.fromkeys(found.definitions))
+        seed = None if weights else self._seed(found, start)
+        lines = [] if seed is None else [f"torch.manual_seed({seed})  # decides the weights"]
+        lines.append(found.code)
+        if seed is None:
+            lines.append("# The weights that the training began with, as they were saved.")
+            lines.append(_loading(weights or "weights.pt"))
+        return [*lines, *_freezing(start)]
+
+    def _seed(self, found: ModelSource, start: Start) -> int | None:
+        """The seed after which the source draws the very weights that a network had."""
         seeds: list[int] = [self.spec.seed, *SEEDS]
         for seed in seeds:
             model = found.build(seed)
             if model is None:
                 return None
             drawn = [*model.parameters(), *model.buffers()]
-            if len(drawn) == len(began) and all(_equal(a, b) for a, b in zip(drawn, began, strict=True)):
+            if len(drawn) == len(start.values) and all(_equal(a, b) for a, b in zip(drawn, start.values, strict=True)):
                 return seed
         return None
 
-    def _frozen(self) -> list[str]:
-        trains = {id(param): requires for param, requires, _ in self.start.grads}
-        return [name for name, param in self.model.named_parameters() if not trains.get(id(param), True)]
+    def _jump(self, number: int, jump: Jump) -> list[str]:
+        """Lines of a case that make the network as it was before an edit that is older than the training."""
+        found = source_of(jump.start.model)
+        self.imports.update(found.imports)
+        self.definitions.update(dict.fromkeys(found.definitions))
+        seed = self._seed(found, jump.start)
+        drawn = [] if seed is None else [f"torch.manual_seed({seed})  # decides the weights"]
+        lines = [
+            "former = dict(model.named_parameters())",
+            f"with torch.random.fork_rng({'devices=[]' if self.device.type == 'cpu' else ''}):",
+            *(f"    {line}" for one in (*drawn, found.code) for line in one.split("\n")),
+        ]
+        if seed is None:
+            lines.append("# The weights of before that edit, as they were saved.")
+            lines += _loading(str(beside(self.weights or "weights.pt", number))).split("\n")
+        lines += _freezing(jump.start)
+        if self.device.type != "cpu":
+            lines.append("model.to(device)")
+        if self.spec.channels_last:
+            lines.append("model.to(memory_format=torch.channels_last)")
+        self.edits.globals.add("model")
+        return [f"{' ' * 12}{line}" for line in lines]
 
     def _optimizer(self) -> list[str]:
         spec = self.spec
-        params = "[p for p in model.parameters() if p.requires_grad]" if self._frozen() else "model.parameters()"
+        params = "[p for p in model.parameters() if p.requires_grad]" if self.start.frozen else "model.parameters()"
         arguments = [params, f"lr={spec.lr!r}"]
         if spec.optimizer in ("sgd", "rmsprop"):
             arguments.append(f"momentum={spec.momentum!r}" if spec.momentum else "")
@@ -254,186 +297,14 @@ class _Script:
             return [f"criterion = {name}"]
         return ["# Put your criterion here.", "criterion = ..."]
 
-    # -- the loop -----------------------------------------------------------------------------------------------------
+    # -- what depends on the data -------------------------------------------------------------------------------------
 
-    def _batches(self) -> str:
-        count = "len(x_train)" if self.code.kind == "tensors" else "len(train_set)"
-        if self.code.kind == "tensors":
-            batch = "x_train[index], y_train[index]"
-        else:
-            self.imports.add("from torch.utils.data import default_collate")
-            batch = "default_collate([train_set[i] for i in index.tolist()])"
-        return "\n".join(
-            [
-                "def batches():",
-                '    """An epoch in random order, drawn as a DataLoader draws it, in batches of any size."""',
-                "    torch.empty((), dtype=torch.int64).random_()  # a loader's seed for its workers",
-                "    seed = torch.empty((), dtype=torch.int64).random_().item()",
-                f"    order = torch.randperm({count}, generator=torch.Generator().manual_seed(seed))",
-                "    start = 0",
-                "    while start < len(order):",
-                "        index = order[start : start + batch_size]",
-                "        start += len(index)",
-                f"        yield {batch}",
-            ]
-        )
-
-    def _loop(self) -> list[str]:
-        spec, changes = self.spec, self.changes
-        lines = changes.start() if changes.steered else []
-        if spec.patience is not None:
-            lines.append('best_loss, best_epoch, best_state = float("inf"), 0, None')
-            if spec.restore_best:
-                self.imports.add("import copy")
-        lines.append("losses = []")
-        lines.append(f"torch.manual_seed({spec.seed})  # decides the order of samples, and dropout")
-        lines += self._loader()
-        if 0 in changes.steps:
-            lines.append("change_settings(0)")
-        if changes.changes("epochs"):
-            lines += ["epoch = 0", "while epoch < epochs:", "    epoch += 1"]
-        else:
-            lines.append("for epoch in range(1, epochs + 1):")
-        return [*lines, *_indented(self._epoch()), *self._end()]
-
-    def _loader(self) -> list[str]:
-        if self.batched or self.code.kind == "loader":
-            return []
-        self.imports.add("from torch.utils.data import DataLoader")
-        dataset = "train_set"
-        if self.code.kind == "tensors":
-            dataset = "TensorDataset(x_train, y_train)"
-            self.imports.add("from torch.utils.data import TensorDataset")
-        return [statement("train_loader = ", f"DataLoader({dataset}, batch_size=batch_size, shuffle=True)")]
-
-    def _epoch(self) -> list[str]:
-        spec = self.spec
-        hits = not self.validates and self._scores_accuracy()
-        lines = ["model.train()", *(f'model.get_submodule("{name}").eval()' for name in self._stay_in_eval())]
-        lines.append("train_loss, seen, hits = 0.0, 0, 0" if hits else "train_loss, seen = 0.0, 0")
-        lines.append(f"for x, y in {'batches()' if self.batched else 'train_loader'}:")
-        lines += _indented(self._step(hits))
-        lines += self._validation(hits)
-        if not self.changes.steered and spec.schedule is not None and spec.schedule.cadence == "epoch":
-            lines.append(self._scheduler_step("train_loss" if not self.validates else "valid_loss"))
-        if self.changes.steered:
-            loss = "valid_loss" if self.validates else "train_loss"
-            lines.append(f'steering.step("epoch", {loss}{", accuracy" if self._scores_accuracy() else ""})')
-        if spec.patience is not None:
-            loss = "valid_loss" if self.validates else "train_loss"
-            lines += [f"if {loss} < best_loss:", f"    best_loss, best_epoch = {loss}, epoch"]
-            if spec.restore_best:
-                lines.append("    best_state = copy.deepcopy(model.state_dict())")
-            lines += [f"if best_epoch and epoch - best_epoch >= {spec.patience}:", "    break"]
-        return lines
-
-    def _step(self, hits: bool) -> list[str]:
-        spec, lines = self.spec, []
-        if self.drops_one:
-            lines += ["if len(x) == 1:", "    break  # BatchNorm has no variance for one value"]
-        lines += self._placed()
-        lines += ["optimizer.zero_grad()", *self._forward(), "loss.backward()"]
-        clip = "nn.utils.clip_grad_norm_(model.parameters(), {})"
-        if self.changes.changes("clip_grad_norm"):
-            lines += ["if max_norm is not None:", f"    {clip.format('max_norm')}"]
-        elif spec.clip_grad_norm is not None:
-            lines.append(clip.format(repr(spec.clip_grad_norm)))
-        lines += [
-            "optimizer.step()",
-            "losses.append(loss.item())",
-            "train_loss += losses[-1] * len(y)",
-            "seen += len(y)",
-        ]
-        if hits:
-            lines.append("hits += (output.argmax(1) == y).sum().item()")
-        if not self.changes.steered and spec.schedule is not None and spec.schedule.cadence == "step":
-            lines.append(self._scheduler_step("losses[-1]"))
-        if self.changes.steered:
-            lines.append('steering.step("step", losses[-1])')
-        if any(self.changes.steps):
-            lines.append("change_settings(len(losses))")
-        return lines
-
-    def _placed(self) -> list[str]:
-        lines = []
-        if self.device.type != "cpu":
-            lines.append("x, y = x.to(device), y.to(device)")
-        if self.spec.channels_last:
-            lines.append("x = x.contiguous(memory_format=torch.channels_last)")
-        return lines
-
-    def _forward(self) -> list[str]:
-        output = "output"
-        if self.data.num_classes is None and self.criterion is None:
-            output = "output.reshape(y.shape)"  # against (N, 1), outputs of shape (N,) would broadcast
-        lines = ["output = model(x)", f"loss = criterion({output}, y)"]
-        if self.spec.bf16:
-            return [f'with torch.autocast("{self.device.type}", dtype=torch.bfloat16):', *_indented(lines)]
-        return lines
-
-    def _validation(self, hits: bool) -> list[str]:
-        lines = ["train_loss /= seen"]
-        if hits:
-            lines.append("accuracy = hits / seen")
-        if self.validates:
-            scored = self._scores_accuracy()
-            lines += [
-                "",
-                "model.eval()",
-                "valid_loss, seen, hits = 0.0, 0, 0" if scored else "valid_loss, seen = 0.0, 0",
-            ]
-            lines += ["with torch.no_grad():", *_indented(self._valid_batches())]
-            body = [*self._placed(), *self._forward(), "valid_loss += loss.item() * len(y)", "seen += len(y)"]
-            if scored:
-                body.append("hits += (output.argmax(1) == y).sum().item()")
-            lines += _indented(_indented(body))
-            lines.append("valid_loss /= seen")
-            if scored:
-                lines.append("accuracy = hits / seen")
-        return [*lines, *self._report()]
-
-    def _report(self) -> list[str]:
-        start, scores = "epoch {epoch}: train_loss {train_loss:.4f}", []
-        if self.validates:
-            scores.append("valid_loss {valid_loss:.4f}")
-        if self._scores_accuracy():
-            scores.append("accuracy {accuracy:.1%}")
-        if len(scores) < 2:
-            return [f'print(f"{", ".join([start, *scores])}")']
-        return ["print(", f'    f"{start}, "', f'    f"{", ".join(scores)}"', ")"]
-
-    def _valid_batches(self) -> list[str]:
-        if self.code.kind == "loader":
-            return ["for x, y in valid_loader:"]
-        if self.code.kind == "dataset":
-            self.imports.add("from torch.utils.data import DataLoader")
-            # A loader draws a seed for its workers, too: not from the numbers that decide the order of samples.
-            return [
-                f"loader = DataLoader(valid_set, {VALID_BATCH}, generator=torch.Generator())",
-                "for x, y in loader:",
-            ]
-        pairs = f"zip(x_valid.split({VALID_BATCH}), y_valid.split({VALID_BATCH}), strict=True)"
-        line = f"for x, y in {pairs}:"
-        return [line] if len(line) <= 80 else [f"batches = {pairs}", "for x, y in batches:"]
-
-    def _scheduler_step(self, loss: str) -> str:
-        schedule = self.spec.schedule
-        assert schedule is not None
-        if schedule.scheduler != "ReduceLROnPlateau":
-            return "scheduler.step()"
-        if schedule.arguments.get("mode") == "max" and schedule.cadence == "epoch" and self._scores_accuracy():
-            return "scheduler.step(accuracy)"
-        return f"scheduler.step({loss})"
-
-    def _end(self) -> list[str]:
-        if self.spec.patience is None or not self.spec.restore_best:
-            return []
-        return ["if best_state is not None:", "    model.load_state_dict(best_state)"]
-
-    # -- what depends on the model and the data -----------------------------------------------------------------------
-
-    def _scores_accuracy(self) -> bool:
-        return self.data.num_classes is not None and (self.criterion is None or isinstance(self.criterion, nn.Module))
+    def _drops_one(self, batched: bool) -> bool | None:
+        """Whether a last batch of one sample is left out, for BatchNorm's sake; None where there is no such batch."""
+        samples, size = self.data.train.num_samples, self.spec.batch_size
+        if self.code.kind == "tensors" and not batched and (size == 1 or samples % size != 1):
+            return None
+        return refuses_one(self.model, self.data.input_size)
 
     def _steps_per_epoch(self) -> int | None:
         samples = self.data.train.num_samples
@@ -457,43 +328,28 @@ class _Script:
         calls: int | None = self.spec.epochs if schedule.cadence == "epoch" else steps and steps * self.spec.epochs
         return calls is None or bool(calls > total)
 
-    def _drops_one(self) -> bool:
-        """Whether a last batch may hold one sample that the model cannot train on, for its BatchNorm."""
-        samples, size = self.data.train.num_samples, self.spec.batch_size
-        if not any(isinstance(module, _BatchNorm) for module in self.model.modules()):
-            return False
-        if self.code.kind == "tensors" and not self.batched and (size == 1 or samples % size != 1):
-            return False
-        model = private_copy(self.model).train()
-        device = next(model.parameters()).device
-        with torch.random.fork_rng(devices=()), torch.no_grad():
-            try:
-                model(torch.zeros(1, *self.data.input_size, device=device))
-            except Exception:
-                return True
-        return False
-
-    def _stay_in_eval(self) -> list[str]:
-        """Layers in eval mode while the rest trains: those that the user set so, or frozen BatchNorm."""
-        modes = {id(module): training for module, training in self.start.modes}
-        named = [(name, module) for name, module in self.model.named_modules() if name]
-        if modes.get(id(self.model), True):
-            return [name for name, module in named if not modes.get(id(module), True)]
-        trains = {id(param): requires for param, requires, _ in self.start.grads}
-        found = []
-        for name, module in named:
-            weights = list(module.parameters(recurse=False))
-            if isinstance(module, _BatchNorm) and weights and not any(trains.get(id(w), True) for w in weights):
-                found.append(name)
-        return found
-
 
 _DROPOUT_CLASS: Final = "nn.modules.dropout._DropoutNd"
 
 
+def _loading(path: str) -> str:
+    return statement("", f"model.load_state_dict(torch.load({path!r}, weights_only=True))")
+
+
+def _freezing(start: Start) -> list[str]:
+    return [f'model.get_parameter("{name}").requires_grad_(False)' for name in start.frozen]
+
+
+def jumps(records: Iterable[Record]) -> list[tuple[int, Jump]]:
+    """Edits of before a training that were undone in it, or made again."""
+    return [(number, one.jump) for number, one in enumerate(records) if one.jump is not None]
+
+
+def beside(path: str | Path, number: int) -> Path:
+    """The file for the weights that one of them put back."""
+    whole = Path(path)
+    return whole.with_stem(f"{whole.stem}-{number + 1}")
+
+
 def _equal(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a.detach().cpu(), b.cpu())
-
-
-def _indented(lines: Iterable[str]) -> list[str]:
-    return [f"    {line}" if line else "" for line in lines]

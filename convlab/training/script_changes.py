@@ -1,11 +1,13 @@
 """The part of a script that changes settings in flight: a journal, and no more machinery than it needs."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from convlab.schedule_spec import ScheduleSpec
 from convlab.spec import TrainSpec
 from convlab.training.journal import Change
+from convlab.training.script_edits import Edits
 from convlab.training.script_text import statement, text
 
 _SCALE: Final = '''\
@@ -141,14 +143,10 @@ class Steering:
 class Changes:
     """What a journal asks of a script: helpers, and the function `change_settings` with a case for each step."""
 
-    def __init__(self, spec: TrainSpec, journal: Iterable[Change], *, overruns: bool) -> None:
+    def __init__(self, spec: TrainSpec, journal: Iterable[Change], edits: Edits, *, overruns: bool) -> None:
         self.spec = spec
         self.journal = sorted(journal, key=lambda change: change.step)
-        if edit := next((change for change in self.journal if change.name == "edit"), None):
-            raise NotImplementedError(
-                f"the network was edited after step {edit.step} ({edit}), which no script says yet; "
-                "try script_for(model, data, spec) for a training of the network as it is now."
-            )
+        self.edits = edits
         schedules = [spec.schedule, *(one.new for one in self.journal if one.name == "schedule")]
         self.schedules = [one for one in schedules if isinstance(one, ScheduleSpec)]
         modes = {spec.schedule_mode, *(one.new for one in self.journal if one.name == "schedule_mode")}
@@ -187,15 +185,15 @@ class Changes:
             put = put if adam else 'set_momentum(group["momentum"] * ratio)'
             cycled = _CYCLED.format(beta2=", beta2" if adam else "", put=put)
             blocks.append(cycled.replace("parts(scheduler)", "parts(steering.scheduler)") if self.steered else cycled)
-        return blocks
+        return [*blocks, *self.edits.helpers()]
 
     def function(self) -> list[str]:
         """The function `change_settings`, called before the first step and after every one."""
         if not self._cases:
             return []
         lines = ["def change_settings(step):", '    """What was changed by hand, each after so many steps."""']
-        if self._globals:
-            lines.append(f"    global {', '.join(sorted(self._globals))}")
+        if names := self._globals | self.edits.globals:
+            lines.append(f"    global {', '.join(sorted(names))}")
         lines.append("    match step:")
         for step, body in self._cases.items():
             lines += [f"        case {step}:", *body]
@@ -217,13 +215,20 @@ class Changes:
     def uses_group(self) -> bool:
         """Whether something speaks of `group`, the optimizer's settings."""
         return (
-            self.steered or any("group" in line for body in self._cases.values() for line in body) or bool(self._needs)
+            self.steered
+            or any("group" in line for body in self._cases.values() for line in body)
+            or bool(self._needs)
+            or bool(self.edits.records)
         )
 
     def _written(self) -> dict[int, list[str]]:
         cases: dict[int, list[str]] = {}
         settings = self.spec
+        numbers = itertools.count()
         for change in self.journal:
+            if change.name == "edit":
+                cases.setdefault(change.step, []).extend(self.edits.lines(next(numbers)))
+                continue
             lines = list(self._lines(settings, change.name, change.new))
             settings = settings.changed(**{change.name: change.new})
             cases.setdefault(change.step, []).extend(f"{' ' * 12}{line}" if line[0] != " " else line for line in lines)

@@ -37,11 +37,18 @@ def _laid_out(node: ast.expr, indent: int, lead: int, trail: int = 0) -> str:
         return "\n".join(
             [f"lambda {ast.unparse(node.args)}: (", *(f"{' ' * inner}{one}" for one in body), f"{' ' * indent})"]
         )
+    if isinstance(node, ast.ListComp):
+        loops = []
+        for one in node.generators:
+            start = f"for {_line(one.target)} in "
+            loops.append(start + _laid_out(one.iter, inner, len(start)))
+        return "\n".join(["[", *(f"{' ' * inner}{one}" for one in (_line(node.elt), *loops)), f"{' ' * indent}]"])
     if isinstance(node, ast.Call):
         parts = [("", one) for one in node.args] + [(f"{key.arg}=", key.value) for key in node.keywords]
         opening, closing = f"{_line(node.func)}(", ")"
     elif isinstance(node, ast.List):
-        parts, opening, closing = [("", one) for one in node.elts], "[", "]"
+        parts = [("*", one.value) if isinstance(one, ast.Starred) else ("", one) for one in node.elts]
+        opening, closing = "[", "]"
     else:
         return line
     body = [f"{' ' * inner}{name}{_laid_out(one, inner, len(name), 1)}," for name, one in parts]

@@ -18,6 +18,7 @@ from convlab.models._edit.history import put_back as put_structure_back
 from convlab.models.borrow import Snapshot
 from convlab.models.live import LiveModel, Place
 from convlab.spec import TrainSpec
+from convlab.training.edit_log import Record
 from convlab.training.history import Bookmark, EpochRecord
 from convlab.training.journal import Change
 from convlab.training.streams import Streams
@@ -50,6 +51,7 @@ class TrainerState:
         best: the best epoch and its weights.
         mark: how far the records had got.
         journal: what was changed by then.
+        edits: what those of the network did to it; None where nobody knows.
         place: of the live model's edits, what can be undone and redone.
     """
 
@@ -74,6 +76,7 @@ class TrainerState:
     journal: tuple[Change, ...]
     live: LiveModel | None
     place: Place | None
+    edits: tuple[Record, ...] | None = None
 
     @property
     def step(self) -> int:
@@ -121,6 +124,7 @@ def capture(trainer: Trainer) -> TrainerState:
         journal=tuple(trainer.journal),
         live=live,
         place=live.place() if live is not None else None,
+        edits=tuple(trainer.edits.records),
     )
 
 
@@ -142,6 +146,7 @@ def put_back(trainer: Trainer, state: TrainerState) -> None:
     trainer.scores.put(state.scores)
     trainer.best = state.best
     trainer.journal[:] = state.journal
+    trainer.edits.records[:] = state.edits or ()
     trainer.live = state.live or trainer.live
     trainer.structure_changed(dict(state.dropouts))
     trainer.epoch_streams = state.epoch_streams

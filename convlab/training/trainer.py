@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import ModuleType
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from convlab.models.live import Edit, LiveModel, bind
 from convlab.schedule_spec import ScheduleSpec
 from convlab.spec import SpecError, TrainSpec
 from convlab.training.buffers import Buffers
+from convlab.training.edit_log import EditLog
+from convlab.training.edit_log import EditOrUndo as EditOrUndo
 from convlab.training.history import EpochRecord, History
 from convlab.training.host_random import HostRandom, drawn_from, model_code
 from convlab.training.journal import Change
@@ -31,7 +33,6 @@ from convlab.training.scores import Scores
 from convlab.training.streams import Streams
 from convlab.training.threads import mult_adds, num_threads
 
-EditOrUndo = Edit | Literal["undo", "redo"]
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
 VALID_BATCH = 128
@@ -59,6 +60,7 @@ class Trainer:
         self.host_random = HostRandom(spec.seed)
         self.history = History()
         self.journal: list[Change] = []
+        self.edits = EditLog()
         self.best: tuple[EpochRecord, Snapshot] | None = None
         self.epoch = 0
         self.position = 0
@@ -178,12 +180,10 @@ class Trainer:
             EditError, LookupError: it cannot be, and nothing has changed.
         """
         self.live = self.live or bind(self.model, (1, *self.data.input_size))
-        if isinstance(edit, Edit):
-            self.live.apply(edit, self.optimizer)
-        else:
-            (self.live.undo if edit == "undo" else self.live.redo)(self.optimizer)
-        self.structure_changed(_dropouts(self.model))
-        self.enter_training()
+        with self.edits.noting(self.live, self.optimizer, edit, self.data.input_size) as noted:
+            noted.plan = self.live.apply(edit if isinstance(edit, Edit) else Edit("", action=edit), self.optimizer)
+            self.structure_changed(_dropouts(self.model))
+            self.enter_training()
         # Weights of another structure cannot be put back.
         self.best = None
         self.journal.append(Change(self.history.num_steps, "edit", None, edit))

@@ -155,15 +155,6 @@ def test_weights_that_no_seed_explains_are_loaded(tmp_path):
     agrees(run, script(run, path))
 
 
-def test_an_edit_in_mid_run_is_refused_with_a_way_on():
-    run = Run(lenet(), some_digits(), TrainSpec(epochs=1)).step(2)
-    run.edit("conv2", out_channels=8)
-    run.resume().wait()
-    with pytest.raises(NotImplementedError, match=r"edited after step 2 .*try script_for"):
-        run.code()
-    assert "conv2=nn.Conv2d(16, 8, kernel_size=3, padding=1)" in script_for(run.model, run.data, run.spec)
-
-
 def test_shapes_are_made_in_plain_code():
     model = made(lambda: nn.Sequential(nn.Conv2d(3, 4, 5, stride=4), nn.Flatten(), nn.Linear(196, 10)))
     agrees(fit(model, shapes(5, num_samples=100), TrainSpec(epochs=2)))
