@@ -187,6 +187,10 @@ class _Script:
         lines.append(f"epochs = {self.spec.epochs}")
         if self.code.kind != "loader":
             lines.append(f"batch_size = {self.spec.batch_size}")
+        if self.spec.micro_batch_size is not None or self.changes.changes("micro_batch_size"):
+            lines.append(
+                f"micro_batch_size = {self.spec.micro_batch_size}  # samples that go through the network at once"
+            )
         if self.changes.changes("clip_grad_norm"):
             lines.append(f"max_norm = {self.spec.clip_grad_norm!r}")
         return lines

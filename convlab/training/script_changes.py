@@ -261,7 +261,7 @@ class Changes:
             if self.steered:
                 yield "steering.clear()"
                 yield _start(value, 12)
-        elif name in ("batch_size", "epochs", "clip_grad_norm"):
+        elif name in ("batch_size", "micro_batch_size", "epochs", "clip_grad_norm"):
             self._globals.add("max_norm" if name == "clip_grad_norm" else name)
             yield f"{'max_norm' if name == 'clip_grad_norm' else name} = {value!r}"
 

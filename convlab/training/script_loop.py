@@ -114,19 +114,20 @@ class Loop:
         lines += self._placed()
         # A layer that was thawed in flight may be none of the optimizer's.
         zeroed = "model" if self.edits.records else "optimizer"
-        lines += [f"{zeroed}.zero_grad()", *self._forward(), "loss.backward()"]
+        lines += [
+            f"{zeroed}.zero_grad()",
+            *(self._parts(hits) if self.in_parts else [*self._forward(), "loss.backward()"]),
+        ]
         clip = "nn.utils.clip_grad_norm_(model.parameters(), {})"
         if self.changes.changes("clip_grad_norm"):
             lines += ["if max_norm is not None:", f"    {clip.format('max_norm')}"]
         elif spec.clip_grad_norm is not None:
             lines.append(clip.format(repr(spec.clip_grad_norm)))
-        lines += [
-            "optimizer.step()",
-            "losses.append(loss.item())",
-            "train_loss += losses[-1] * len(y)",
-            "seen += len(y)",
-        ]
-        if hits:
+        lines.append("optimizer.step()")
+        if not self.in_parts:
+            lines += ["losses.append(loss.item())", "train_loss += losses[-1] * len(y)"]
+        lines.append("seen += len(y)")
+        if hits and not self.in_parts:
             lines.append("hits += (output.argmax(1) == y).sum().item()")
         if not self.changes.steered and spec.schedule is not None and spec.schedule.cadence == "step":
             lines.append(self._scheduler_step("losses[-1]"))
@@ -135,6 +136,35 @@ class Loop:
         if any(self.changes.steps):
             lines.append("change_settings(len(losses))")
         return lines
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether a batch may go through the network in parts."""
+        return self.spec.micro_batch_size is not None or self.changes.changes("micro_batch_size")
+
+    def _parts(self, hits: bool) -> list[str]:
+        """The gradients of a batch's parts, added up."""
+        most = "(micro_batch_size or len(x))" if self.changes.changes("micro_batch_size") else "micro_batch_size"
+        forward = [
+            line.replace("model(x)", "model(x_part)").replace(", y)", ", y_part)").replace("(y.shape", "(y_part.shape")
+            for line in self._forward()
+        ]
+        body = [
+            *forward,
+            "(loss * (len(y_part) / len(y))).backward()",
+            "batch_loss += loss.item() * len(y_part)",
+            "train_loss += loss.item() * len(y_part)",
+        ]
+        if hits:
+            body.append("hits += (output.argmax(1) == y_part).sum().item()")
+        return [
+            f"count = -(-len(x) // {most})",
+            "batch_loss = 0.0",
+            "parts = zip(x.tensor_split(count), y.tensor_split(count), strict=True)",
+            "for x_part, y_part in parts:",
+            *_indented(body),
+            "losses.append(batch_loss / len(y) if count > 1 else loss.item())",
+        ]
 
     def _placed(self) -> list[str]:
         lines = []
@@ -187,13 +217,21 @@ class Loop:
     def _valid_batches(self) -> list[str]:
         if self.code.kind == "loader":
             return ["for x, y in valid_loader:"]
+        size = str(VALID_BATCH)
+        if self.changes.changes("micro_batch_size"):
+            size = f"min({VALID_BATCH}, micro_batch_size or {VALID_BATCH})"
+        elif self.spec.micro_batch_size is not None:
+            size = str(min(VALID_BATCH, self.spec.micro_batch_size))
         if self.code.kind == "dataset":
             self.imports.add("from torch.utils.data import DataLoader")
             # A loader draws a seed for its workers, too: not from the numbers that decide the order of samples.
             return [
-                f"loader = DataLoader(valid_set, {VALID_BATCH}, generator=torch.Generator())",
+                statement("loader = ", f"DataLoader(valid_set, {size}, generator=torch.Generator())"),
                 "for x, y in loader:",
             ]
+        if size != str(VALID_BATCH):
+            pairs = "zip(x_valid.split(size), y_valid.split(size), strict=True)"
+            return [f"size = {size}", f"for x, y in {pairs}:"]
         pairs = f"zip(x_valid.split({VALID_BATCH}), y_valid.split({VALID_BATCH}), strict=True)"
         line = f"for x, y in {pairs}:"
         return [line] if len(line) <= 80 else [f"batches = {pairs}", "for x, y in batches:"]

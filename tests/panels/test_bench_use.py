@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from ipywidgets import Widget
+from ipywidgets.widgets.widget import _instances
 from torch import nn
 
 from convlab.lab_state import LabState
@@ -28,7 +28,7 @@ def test_all_panels_are_of_the_new_network_and_the_old_ones_are_closed(lab):
     for title in TITLES:
         lab.tabs.show(title)
     old = [box.children[0] for box in lab.tabs.children[1:] if box.children]
-    before = len(Widget.widgets) if hasattr(Widget, "widgets") else None
+    before = len(_instances)
     lab.run(wait=True)
     lab.use("resnet", seed=3)
     assert all(panel.comm is None for panel in old)
@@ -47,8 +47,7 @@ def test_all_panels_are_of_the_new_network_and_the_old_ones_are_closed(lab):
     assert [one.name for one in lab.runs] == ["run 1", "run 2"]
     for _ in range(3):
         lab.use("resnet")
-    if before is not None:
-        assert len(Widget.widgets) < 2 * before
+    assert len(_instances) < 2 * before
 
 
 def test_the_dropout_control_comes_and_goes_with_the_layer(lab):

@@ -72,6 +72,7 @@ RECIPES = {
     "early stopping": TrainSpec(lr=0.3, patience=1),
     "bf16": TrainSpec(bf16=True),
     "channels last": TrainSpec(channels_last=True),
+    "batches in parts": TrainSpec(micro_batch_size=13),
 }
 MADE = {name: spec.replace(epochs=5 if spec.patience else 2, seed=3) for name, spec in RECIPES.items()}
 
@@ -79,6 +80,11 @@ MADE = {name: spec.replace(epochs=5 if spec.patience else 2, seed=3) for name, s
 @pytest.mark.parametrize("recipe", MADE)
 def test_same_losses_and_weights(recipe):
     agrees(fit(made(dropout_net), some_digits(), MADE[recipe]))
+
+
+def test_batches_that_went_in_parts_from_some_step_on():
+    journal = [Change(3, "micro_batch_size", None, 10), Change(9, "micro_batch_size", 10, None)]
+    agrees(fit(made(dropout_net), some_digits(), TrainSpec(epochs=2, lr=0.02), journal=journal))
 
 
 def test_early_stopping_stops_and_restores():

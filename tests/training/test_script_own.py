@@ -59,6 +59,7 @@ def runs() -> dict[str, tuple[Run, dict[str, str]]]:
         "sets of any batch size": (fit(lenet(), students.sets(), SPEC, journal=RESIZED), pair("sets", "set")),
         "loaders": (fit(lenet(), students.loaders(), SPEC), pair("loaders", "loader")),
         "criterion": (fit(made(students.Net), students.sets(), SPEC, criterion=students.softened), pair("sets", "set")),
+        "parts of sets": (fit(lenet(), students.sets(), SPEC.replace(micro_batch_size=5)), pair("sets", "set")),
         "regression": (fit(made(lambda: regression), students.numbers(), SPEC.replace(optimizer="adam")), TENSORS),
         "edited before": (fit(edited_before(), students.loaders(), SPEC), pair("loaders", "loader")),
         "edited in flight": (edited_in_flight(), pair("sets", "set")),
