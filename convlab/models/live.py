@@ -20,7 +20,7 @@ from convlab.models._edit.initial import check_scheme, init_facts, redrawn
 from convlab.models._edit.kinds import arguments_of, kind_of, settings_of, why_not_plain
 from convlab.models._edit.limits import Limit as Limit
 from convlab.models._edit.limits import limit_of, nearest
-from convlab.models._edit.optimizers import follow, forget
+from convlab.models._edit.optimizers import admit, follow, forget
 from convlab.models._edit.plan import Base, base_of, describe, plan, trace_of
 from convlab.models._edit.plan import EditPlan as EditPlan
 from convlab.models._edit.plan import Repair as Repair
@@ -423,6 +423,8 @@ class LiveModel:
                         forget(optimizer, drawn)
                 else:
                     _set_frozen(self.model, layer, frozen=edit.action == "freeze")
+                    if optimizer is not None and edit.action == "thaw":
+                        admit(optimizer, self.model, weights)
             except BaseException:
                 put_back(self.model, state)
                 raise

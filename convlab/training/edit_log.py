@@ -77,6 +77,7 @@ class Record:
         restored: the record whose state of before came back by an undo or redo.
         pushed: what the live model kept for an undo; gone with it.
         left_out: parameters that the optimizer does not hold.
+        joins: whether it holds more than before, though no layer is new.
         std, fan_in, activation: of a redraw from a fan.
         has_bias: whether the layer that is drawn anew has one.
         is_odd: whether some layers bear numbers that are not their places.
@@ -94,6 +95,7 @@ class Record:
     is_odd: bool = False
     has_effect: bool = True
     left_out: tuple[str, ...] = ()
+    joins: bool = False
     in_eval: tuple[str, ...] = ()
     refuses_one: bool = False
     pushed: Any = None
@@ -111,6 +113,10 @@ class Noted:
     plan: EditPlan | None = None
 
 
+def _trained_by(optimizer: torch.optim.Optimizer) -> set[int]:
+    return {id(param) for group in optimizer.param_groups for param in group["params"]}
+
+
 @dataclass
 class EditLog:
     """The edits of a training, one for each in its journal."""
@@ -122,7 +128,7 @@ class EditLog:
         self, live: LiveModel, optimizer: torch.optim.Optimizer, edit: EditOrUndo, input_size: tuple[int, ...]
     ) -> Iterator[Noted]:
         """Inside, make the edit; where that raises, nothing is noted."""
-        before = _Before(live.model)
+        before, held_before = _Before(live.model), _trained_by(optimizer)
         noted = Noted()
         record = Record(edit)
         took = None
@@ -149,7 +155,8 @@ class EditLog:
                 facts = live.init_facts(edit.path)
                 record.activation, record.std = facts.activation, facts.stds["kaiming_normal"]
                 record.fan_in = facts.fan_in
-        held = {id(param) for group in optimizer.param_groups for param in group["params"]}
+        held = _trained_by(optimizer)
+        record.joins = record.action == "thaw" and len(held) > len(held_before)
         record.left_out = tuple(name for name, param in live.model.named_parameters() if id(param) not in held)
         record.is_odd = oddly_numbered(live.model)
         bare = Start.of(live.model)

@@ -306,6 +306,8 @@ class Edits:
     def _freezes(self, record: Record) -> list[str]:
         assert not isinstance(record.edit, str)
         lines = [f"{place(record.edit.path, record.is_odd)}.requires_grad_({record.action == 'thaw'})"]
+        if record.joins:
+            return [*lines, *self._follow(record)]
         if record.action == "thaw" and self._completes:
             self._needs.add("complete")
             lines.append("complete()")

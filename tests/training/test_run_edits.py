@@ -122,3 +122,23 @@ def test_a_frozen_layer_does_not_move():
     run.step(1)
     assert not torch.equal(weight, run.model.conv1.weight)
     run.stop()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_layer_that_was_frozen_before_the_run_is_trained_once_it_is_thawed(optimizer):
+    def frozen() -> nn.Module:
+        model = lenet()
+        model.conv1.requires_grad_(False)
+        return model
+
+    run = Run(frozen(), DATA, SPEC.replace(optimizer=optimizer, lr=0.002)).step(4)
+    before = run.model.conv1.weight.detach().clone()
+    run.apply(Edit("conv1", {}, "thaw")).step(1)
+    assert not torch.equal(before, run.model.conv1.weight)
+    now = run.model.conv1.weight.detach().clone()
+    run.apply("undo").step(1)
+    assert torch.equal(run.model.conv1.weight, before)
+    run.apply("redo").resume().wait()
+    assert not torch.equal(run.model.conv1.weight, now)
+    again = fit(frozen(), DATA, run.spec, journal=run.journal)
+    assert again.history.train_loss.tolist() == run.history.train_loss.tolist()

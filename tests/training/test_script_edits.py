@@ -45,6 +45,16 @@ def test_any_edits_and_settings(name, data, tmp_path_factory):
         same_from(run, tmp_path_factory.mktemp("weights"))
 
 
+def test_a_layer_that_was_frozen_before_joins_the_optimizer_when_it_is_thawed(tmp_path):
+    model = made(Regularised)
+    model.conv.requires_grad_(False)
+    run = Run(model, DATA, SPEC).step(3)
+    run.apply(Edit("conv", action="thaw")).step(3).apply("undo").step(1)
+    run.apply("redo").resume().wait()
+    assert "follow()" in run.code()
+    same_from(run, tmp_path)
+
+
 # -- each action ------------------------------------------------------------------------------------------------------
 
 ACTIONS = [

@@ -51,6 +51,14 @@ def follow(
     _complete(optimizer)
 
 
+def admit(optimizer: optim.Optimizer, model: nn.Module, params: Sequence[nn.Parameter]) -> None:
+    """Train these, too, from now on: they were frozen when the optimizer was made."""
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    fresh = {id(p) for p in params} - held
+    if fresh:
+        follow(optimizer, [p for p in model.parameters() if id(p) not in fresh], model, [])
+
+
 def _carry_state(optimizer: optim.Optimizer, move: Moved) -> None:
     if move.old not in optimizer.state:
         return
