@@ -20,7 +20,7 @@ from convlab.models._edit.initial import check_scheme, init_facts, redrawn
 from convlab.models._edit.kinds import arguments_of, kind_of, settings_of, why_not_plain
 from convlab.models._edit.limits import Limit as Limit
 from convlab.models._edit.limits import limit_of, nearest
-from convlab.models._edit.optimizers import admit, follow, forget
+from convlab.models._edit.optimizers import admit, complete, follow, forget
 from convlab.models._edit.plan import Base, base_of, describe, plan, trace_of
 from convlab.models._edit.plan import EditPlan as EditPlan
 from convlab.models._edit.plan import Repair as Repair
@@ -452,6 +452,8 @@ class LiveModel:
             give.append((edit, capture(self.model, kept if kept is not None else optimizer)))
             before = list(self.model.parameters())
             put_back(self.model, state)
+            if kept is not None:
+                complete(kept)
             if optimizer is not None and optimizer is not kept:
                 follow(optimizer, before, self.model, [])
             return edit

@@ -140,6 +140,14 @@ def complete():
         for p in group["params"]:
             optimizer.state[p].setdefault("momentum_buffer", torch.zeros_like(p))'''
 
+_COMPLETE_RMSPROP: Final = '''\
+def complete():
+    """RMSprop with momentum takes velocities for all parameters that it has stepped."""
+    for state in optimizer.state.values():
+        if state and group["momentum"]:
+            velocity = torch.zeros_like(state["square_avg"])
+            state.setdefault("momentum_buffer", velocity)'''
+
 _DROPOUTS: Final = '''\
 def dropouts():
     """Each dropout layer, and its p."""
@@ -185,6 +193,7 @@ class Edits:
         self.moves_modes = any(one.in_eval for one in self.records)
         self.moves_drops = self.drops_one is not None and any(one.refuses_one != self.drops_one for one in self.records)
         self._completes = self.spec.optimizer == "sgd" and self.moves_momentum
+        self._completes_rmsprop = self.spec.optimizer == "rmsprop" and self.moves_momentum
 
     def state(self) -> list[str]:
         """Lines before the loop: what the edits move."""
@@ -205,6 +214,9 @@ class Edits:
     def _done(self, number: int, record: Record) -> list[str]:
         if record.restored is not None:
             self._needs.add("keep")
+            if self._completes_rmsprop:
+                self._needs.add("complete_rmsprop")
+                return [f"put_back({record.restored})", "complete()"]
             return [f"put_back({record.restored})"]
         if record.jump is not None:
             return [*self.jumps[number], *self._jumped(record.jump), *self._follow(record)]
@@ -367,6 +379,8 @@ class Edits:
             blocks.append(self._replace())
         if "insert" in needs:
             blocks.append(_INSERT)
+        if "complete_rmsprop" in needs:
+            blocks.append(_COMPLETE_RMSPROP)
         if needs & {"follow", "forget", "complete"} and self._completes:
             blocks.append(_COMPLETE)
         if "follow" in needs:

@@ -55,6 +55,16 @@ def test_a_layer_that_was_frozen_before_joins_the_optimizer_when_it_is_thawed(tm
     same_from(run, tmp_path)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop"])
+def test_an_edit_of_before_momentum_is_undone_with_momentum(optimizer, tmp_path):
+    run = Run(lenet(), DATA, SPEC.replace(optimizer=optimizer, momentum=0.0, lr=0.001)).step(2)
+    run.edit("conv2", out_channels=40)
+    run.step(2).set(momentum=0.9)
+    run.step(1).apply("undo").step(1).apply("redo").resume().wait()
+    assert run.state == "finished", run.traceback
+    same_from(run, tmp_path)
+
+
 # -- each action ------------------------------------------------------------------------------------------------------
 
 ACTIONS = [

@@ -48,7 +48,7 @@ def follow(
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     for gone in [p for p in optimizer.state if id(p) not in held]:
         del optimizer.state[gone]
-    _complete(optimizer)
+    complete(optimizer)
 
 
 def admit(optimizer: optim.Optimizer, model: nn.Module, params: Sequence[nn.Parameter]) -> None:
@@ -76,8 +76,13 @@ def _carry_state(optimizer: optim.Optimizer, move: Moved) -> None:
     optimizer.state[move.new] = carried
 
 
-def _complete(optimizer: optim.Optimizer) -> None:
-    """Torch's fused SGD takes velocities for all of its parameters or for none."""
+def complete(optimizer: optim.Optimizer) -> None:
+    """Torch's fused SGD takes velocities for all of its parameters or for none, RMSprop for all that have a state."""
+    if isinstance(optimizer, optim.RMSprop):
+        for group in optimizer.param_groups:
+            for param in group["params"] if group["momentum"] else ():
+                if optimizer.state.get(param):
+                    optimizer.state[param].setdefault("momentum_buffer", torch.zeros_like(param))
     if not isinstance(optimizer, optim.SGD):
         return
     for group in optimizer.param_groups:
@@ -92,4 +97,4 @@ def forget(optimizer: optim.Optimizer, params: Sequence[nn.Parameter]) -> None:
     """Begin afresh for parameters whose values were drawn anew."""
     for param in params:
         optimizer.state.pop(param, None)
-    _complete(optimizer)
+    complete(optimizer)
