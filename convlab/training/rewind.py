@@ -65,6 +65,7 @@ def _return(run: Run) -> None:
     elif run.end_state is not None:
         put_model_back(run.model, run.end_state, run._trainer.live)
     run.shown_step = None
+    run._trainer.renew_dropout()  # it may have been set meanwhile
 
 
 def restore_point(run: Run, point: str) -> None:

@@ -100,6 +100,10 @@ class Snapshots(Sequence[RunSnapshot]):
             now = time.monotonic()
             self._next_change = now + _REST * (now - began)
 
+    def put_off(self) -> None:
+        """Take one at the next step boundary."""
+        self._waits = True
+
     def catch_up(self, trainer: Trainer) -> None:
         """Take the one that was put off, if it is time; at each step boundary."""
         if self._waits:

@@ -206,6 +206,10 @@ class Trainer:
             self.settings = self.settings.replace(lr=new, schedule=self.scheduled.spec)
             self.journal.append(Change(self.history.num_steps, "lr", old, new))
 
+    def renew_dropout(self) -> None:
+        """The layers were put back as they were: what is in force holds."""
+        self._set_dropout(self.settings.dropout)
+
     def _set_dropout(self, p: float | None) -> None:
         for layer, own in self.dropouts.items():
             layer.p = own if p is None else p

@@ -117,6 +117,22 @@ class Hands(RuleBasedStateMachine):
         else:
             raise AssertionError(f"lr={lr} was taken")
 
+    @rule(place=st.floats(0, 1))
+    def look_back(self, place):
+        if self.run is not None and not self.run.ended:
+            self.lab.pause()
+        slider = self.lab.timeline.slider
+        if not slider.disabled:
+            slider.value = slider.options[round(place * (len(slider.options) - 1))][1]
+
+    @rule()
+    def fork_here(self):
+        parent, number = self.run, len(self.lab.runs)
+        self.lab.timeline.fork_button.click()
+        if len(self.lab.runs) > number:
+            assert parent.ended
+            self.started_from[self.run] = self.started_from[parent]  # the journal tells the rest
+
     @rule()
     def settle(self):
         wait_until(lambda: self.run is None or self.run.ended or self.run.state == "paused")
@@ -142,7 +158,7 @@ class Hands(RuleBasedStateMachine):
             if (value := getattr(spec, name)) is not None:
                 assert control.value == value, name
         run = self.run
-        if run is not None and run.state == "paused":
+        if run is not None and run.state == "paused" and run.shown_step is None:
             wait_until(lambda: run.state != "paused" or _alike(self.lab.spec, run.settings))
             assert run.state != "paused" or self.lab.settings.controls["lr"].value == run.settings.lr
 
