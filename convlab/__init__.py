@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from convlab.training.lr_finder import range_test as range_test
     from convlab.training.lr_probe import probe_lr as probe_lr
     from convlab.training.lr_sweep import LRSweep as LRSweep
+    from convlab.training.metrics import evaluate as evaluate
     from convlab.training.replay import replay as replay
     from convlab.training.run import Run as Run
     from convlab.training.schedules import simulate as simulate
@@ -60,6 +61,7 @@ _HOME = {
     "verify": "convlab.models.verify",
     "ab": "convlab.training.ab",
     "saved_runs": "convlab.training.autosave",
+    "evaluate": "convlab.training.metrics",
     "replay": "convlab.training.replay",
     "fit": "convlab.training.fit",
     "Run": "convlab.training.run",
