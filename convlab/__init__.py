@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from convlab import geometry as geometry
     from convlab._ipython import load_ipython_extension as load_ipython_extension
     from convlab._ipython import unload_ipython_extension as unload_ipython_extension
+    from convlab.diagnosis.diagnose import diagnose as diagnose
+    from convlab.diagnosis.finding import Finding as Finding
     from convlab.frontend.explorer import ConvExplorer as ConvExplorer
     from convlab.lab_state import LabState as LabState
     from convlab.models.build import build as build
@@ -47,6 +49,8 @@ _HOME = {
     "Lab": "convlab.panels.lab",
     "LabState": "convlab.lab_state",
     "ConvExplorer": "convlab.frontend.explorer",
+    "diagnose": "convlab.diagnosis.diagnose",
+    "Finding": "convlab.diagnosis.finding",
     "TrainSpec": "convlab.spec",
     "LiveModel": "convlab.models.live",
     "bind": "convlab.models.live",

@@ -1,1 +1,1 @@
-"""Findings from the evidence of a run or a model; empty so far."""
+"""Findings from the evidence of a run, each with its numbers and a remedy."""

@@ -1,0 +1,227 @@
+"""Rules that read a run's curve, each a function from evidence to a finding or None.
+
+Losses are held against that of guessing: the natural logarithm of the number of classes for cross-entropy. A rule is
+silent where it has no evidence; its thresholds are those that `benchmarks/advice.py` judges by planted faults.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from convlab.diagnosis.finding import Finding, Remedy
+from convlab.limits import SpecError
+from convlab.spec import LIMITS, TrainSpec
+from convlab.training.run import Run
+from convlab.training.trainer import NonFiniteError
+
+Floats = npt.NDArray[np.float64]
+
+FEWEST: Final = 4
+"""Epochs without which a curve has no shape."""
+
+_PRACTICE: Final = "Goodfellow et al., Deep Learning (2016), section 11.4"
+_PLAYBOOK: Final = "Godbole et al., Deep Learning Tuning Playbook (2023)"
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """A run's curve.
+
+    Attributes:
+        spec: the recipe as it stood at the end.
+        train, valid: mean loss of each epoch, shape (epochs,); NaN where there is no validation.
+        train_accuracy: share of right predictions in each epoch, NaN for numbers.
+        guessing: the loss of guessing, NaN where nobody knows it, as with a criterion of one's own.
+        failed: whether the loss or a gradient became infinite or NaN.
+        step: steps done.
+    """
+
+    spec: TrainSpec
+    train: Floats
+    valid: Floats
+    train_accuracy: Floats
+    guessing: float
+    failed: bool
+    step: int
+
+    @classmethod
+    def of(cls, run: Run) -> Evidence:
+        """The curve of a run as it stands."""
+        epochs = run.history.epochs
+        classes = run.data.num_classes
+        known = classes is not None and run._trainer.criterion_name is None and not run.settings.label_smoothing
+        return cls(
+            spec=run.settings,
+            train=np.array([one.train_loss for one in epochs]),
+            valid=np.array([math.nan if one.valid_loss is None else one.valid_loss for one in epochs]),
+            train_accuracy=np.array([math.nan if one.train_accuracy is None else one.train_accuracy for one in epochs]),
+            guessing=math.log(classes) if known and classes else math.nan,
+            failed=isinstance(run.error, NonFiniteError),
+            step=run.history.num_steps,
+        )
+
+    @property
+    def late(self) -> slice:
+        """The last third of the epochs."""
+        return slice(-max(2, len(self.train) // 3), None)
+
+    @property
+    def level(self) -> float:
+        """The training loss at the end as a share of that of guessing."""
+        return float(self.train[self.late].mean() / self.guessing)
+
+
+Rule = Callable[[Evidence], Finding | None]
+
+
+def diverged(seen: Evidence) -> Finding | None:
+    """The loss went to infinity, or ended above that of guessing."""
+    remedy = _lr(seen.spec, 0.1, "a tenth of the learning rate")
+    why = "Each step overshoots, so that the weights run away from any minimum."
+    if seen.failed:
+        said = f"The loss or a gradient stopped being a number after step {seen.step:,}, at lr {seen.spec.lr:.3g}."
+        return Finding("diverged", said, why, remedy, "sure", _PRACTICE, {"step": seen.step, "lr": seen.spec.lr})
+    if len(seen.train) < FEWEST or not seen.level > 1.015:
+        return None
+    said = (
+        f"The training loss ends at {seen.train[-1]:.3g}, above the {seen.guessing:.3g} of guessing, "
+        f"at lr {seen.spec.lr:.3g}."
+    )
+    return Finding("diverged", said, why, remedy, "sure", _PRACTICE, {"level": seen.level, "lr": seen.spec.lr})
+
+
+def oscillating(seen: Evidence) -> Finding | None:
+    """The loss goes up and down by much of what guessing costs."""
+    if len(seen.train) < FEWEST or math.isnan(seen.guessing):
+        return None
+    train, valid = _rises(seen.train) / seen.guessing, _rises(seen.valid) / seen.guessing
+    if not (train > 0.015 or valid > 0.035):
+        return None
+    said = (
+        f"The loss goes up and down: from epoch to epoch it rises by {100 * max(train, valid):.2g} % of the loss of "
+        "guessing on average, between its falls."
+    )
+    why = "Steps that are too large jump across the valley instead of going down in it."
+    remedy = _lr(seen.spec, 1 / 3, "a third of the learning rate")
+    return Finding("oscillating", said, why, remedy, "likely", _PRACTICE, {"train": train, "valid": valid})
+
+
+def too_slow(seen: Evidence) -> Finding | None:
+    """The loss falls steadily, and is high still at the end."""
+    if len(seen.train) < FEWEST or not 0.25 < seen.level <= 1.015:
+        return None
+    late = seen.train[-max(3, len(seen.train) // 2) :]
+    drop = float((late[0] - late[-1]) / late[0] / (len(late) - 1))
+    if _steady(seen.train) < 0.8 or drop < 1e-5:
+        return None
+    factor = 10 if drop < 0.02 else 3
+    said = (
+        f"The training loss is still falling steadily at the end, by {100 * drop:.2g} % an epoch, and stands at "
+        f"{100 * seen.level:.0f} % of the loss of guessing."
+    )
+    why = "With larger steps the same epochs would have got further."
+    word = {10: "ten times", 3: "three times"}[factor]
+    remedy = _lr(seen.spec, factor, f"{word} the learning rate")
+    return Finding("too_slow", said, why, remedy, "likely", _PLAYBOOK, {"drop": drop, "level": seen.level})
+
+
+def decayed_away(seen: Evidence) -> Finding | None:
+    """A strong weight decay holds the loss up."""
+    decay = seen.spec.weight_decay
+    if len(seen.train) < FEWEST or not 0.25 < seen.level <= 1.015 or decay < 0.01:
+        return None
+    said = f"The training loss stays at {100 * seen.level:.0f} % of that of guessing, with a weight decay of {decay:g}."
+    why = "The decay pulls the weights to zero faster than the gradient can move them away."
+    remedy = Remedy(f"a hundredth of the weight decay, {decay / 100:.2g}", {"weight_decay": decay / 100})
+    return Finding("decayed_away", said, why, remedy, "likely", _PLAYBOOK, {"level": seen.level, "decay": decay})
+
+
+def at_chance(seen: Evidence) -> Finding | None:
+    """Validation never beats guessing: labels and pictures do not go together."""
+    if len(seen.train) < FEWEST or math.isnan(seen.guessing) or np.isnan(seen.valid).any():
+        return None
+    best, level = float(seen.valid.min() / seen.guessing), seen.level
+    by_heart = level < 0.97
+    if best < 0.985 or level > 1.015 or not (by_heart or _steady(seen.train) < 0.8):
+        return None
+    said = (
+        f"After {len(seen.valid)} epochs the validation loss has not been below {100 * best:.0f} % of that of guessing "
+        f"({seen.guessing:.3g}); training stands at {100 * level:.0f} %."
+    )
+    why = "What is learned does not carry over at all, as where labels are shuffled, or inputs tell nothing of them."
+    remedy = Remedy("looking at some pictures with their labels, in training and in validation data")
+    return Finding("at_chance", said, why, remedy, "likely", _PRACTICE, {"best": best, "level": level})
+
+
+def overfitting(seen: Evidence) -> Finding | None:
+    """Validation gets worse while training gets better."""
+    if len(seen.train) < 2 * FEWEST or np.isnan(seen.valid).any():
+        return None
+    best = int(seen.valid.argmin())
+    end, gap = float(seen.valid[-3:].mean()), float(seen.valid[-3:].mean() - seen.train[-3:].mean())
+    worse = end / float(seen.valid[best]) - 1
+    scale = seen.guessing if math.isfinite(seen.guessing) else float(seen.valid[0])
+    if worse < 0.2 or end - float(seen.valid[best]) < 0.03 * scale:  # less is noise
+        return None
+    if best >= len(seen.valid) - 3 or seen.train[-3:].mean() > seen.train[best] or gap < 0.5 * end:
+        return None
+    said = (
+        f"The validation loss was lowest in epoch {best + 1} ({seen.valid[best]:.3g}) and is {100 * worse:.0f} % "
+        f"higher at the end, while the training loss fell from {seen.train[best]:.3g} to {seen.train[-1]:.3g}."
+    )
+    why = "The network learns the training pictures by heart."
+    remedy = Remedy("stopping early, with the weights of the best epoch: patience=5", {"patience": 5})
+    evidence = {"best_epoch": best + 1, "worse": worse, "gap": gap}
+    return Finding("overfitting", said, why, remedy, "sure", "Prechelt, Early Stopping - But When? (1998)", evidence)
+
+
+def underfitting(seen: Evidence) -> Finding | None:
+    """Training and validation stand still, both high."""
+    if len(seen.train) < 2 * FEWEST or not 0.25 < seen.level <= 1.015 or np.isnan(seen.valid).any():
+        return None
+    late = seen.train[seen.late]
+    drop = float((late[0] - late[-1]) / late[0] / (len(late) - 1))
+    if abs(drop) > 0.01 or seen.valid[-1] > 1.15 * seen.train[-1] or seen.valid.min() > 0.985 * seen.guessing:
+        return None
+    said = (
+        f"Training and validation loss stand still at {seen.train[-1]:.3g} and {seen.valid[-1]:.3g}, "
+        f"{100 * seen.level:.0f} % of the loss of guessing."
+    )
+    why = "The network has no room, or no way, to fit even what it is shown."
+    remedy = Remedy("more filters in the first layers, or a further layer")
+    return Finding("underfitting", said, why, remedy, "possible", _PRACTICE, {"level": seen.level, "drop": drop})
+
+
+def _steady(losses: Floats) -> float:
+    """Share of the epochs in the later half in which the loss fell."""
+    return float((np.diff(losses[-max(3, len(losses) // 2) :]) < 0).mean())
+
+
+def _rises(losses: Floats) -> float:
+    """Mean rise from one epoch to the next, falls counted as none; the first epoch is left out."""
+    return float(np.maximum(np.diff(losses[1:]), 0).mean()) if len(losses) > 2 else 0.0
+
+
+def _lr(spec: TrainSpec, factor: float, words: str) -> Remedy:
+    lr = spec.lr * factor
+    try:
+        LIMITS["lr"].checked("lr", lr)
+    except SpecError:
+        return Remedy(words)
+    return Remedy(f"{words}, {lr:.2g}", {"lr": lr})
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    *(diverged, oscillating, decayed_away, at_chance, too_slow),
+    *(overfitting, underfitting),
+)
+"""In the order of looking: learning rate first, then what holds it back, then the data, then epochs, then size."""
+
+ONE_OF: Final = ("diverged", "oscillating", "decayed_away", "at_chance", "too_slow", "underfitting")
+"""Of these the first that is found stands for all: the others would tell the same curve again."""
