@@ -238,6 +238,15 @@ class LiveModel:
         """
         return self._do(Edit(path, settings, "set", self._seed(seed)), optimizer)
 
+    def insertion(self, path: str, layer: object, *, after: bool = False, seed: int | None = None) -> Edit:
+        """The edit that `insert` (or `insert_after`) would make, to be planned first.
+
+        Raises:
+            EditError: there is no such layer at `path`, or `layer` cannot be described.
+        """
+        settings = describe(layer, self.model, self.trace, path, before=not after)
+        return Edit(path, settings, "insert_after" if after else "insert", self._seed(seed))
+
     def insert(
         self, path: str, layer: object, *, optimizer: optim.Optimizer | None = None, seed: int | None = None
     ) -> EditPlan:
@@ -253,8 +262,7 @@ class LiveModel:
         Raises:
             EditError: it cannot be, and nothing has changed.
         """
-        settings = describe(layer, self.model, self.trace, path, before=True)
-        return self._do(Edit(path, settings, "insert", self._seed(seed)), optimizer)
+        return self._do(self.insertion(path, layer, seed=seed), optimizer)
 
     def insert_after(
         self, path: str, layer: object, *, optimizer: optim.Optimizer | None = None, seed: int | None = None
@@ -270,8 +278,7 @@ class LiveModel:
             >>> net[1].num_features
             4
         """
-        settings = describe(layer, self.model, self.trace, path, before=False)
-        return self._do(Edit(path, settings, "insert_after", self._seed(seed)), optimizer)
+        return self._do(self.insertion(path, layer, after=True, seed=seed), optimizer)
 
     def replace(
         self, path: str, layer: object, *, optimizer: optim.Optimizer | None = None, seed: int | None = None

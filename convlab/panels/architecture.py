@@ -8,12 +8,13 @@ import ipywidgets as widgets
 from convlab.frontend.strip import Card, Choices, LayerStrip
 from convlab.frontend.style import Style
 from convlab.frontend.summary import SummaryTable
-from convlab.models.live import Edit, EditError, EditPlan, LiveModel
+from convlab.models.live import Edit, EditError, EditPlan, Layer, LiveModel
 from convlab.models.positions import positions
 from convlab.models.summary import Row, Summary, summarize
 from convlab.models.trace import Trace
 from convlab.panels.latest import Latest
 from convlab.panels.messages import Messages
+from convlab.panels.structure import Structure
 
 EditOrUndo = Edit | Literal["undo", "redo"]
 
@@ -75,7 +76,8 @@ class Architecture(widgets.VBox):
         self.redo_button.on_click(lambda _: self._latest(lambda: self._act("redo")))
         self.line = widgets.Label()
         row = widgets.HBox([self.undo_button, self.redo_button, self.line]).add_class("convlab-buttons")
-        super().__init__([Style(), row, self.strip, self._messages, self.table])
+        self.structure = Structure(live, lambda edit: self._latest(lambda: self._act(edit)))
+        super().__init__([Style(), row, self.strip, self.structure, self._messages, self.table])
         self.add_class("convlab").add_class("convlab-architecture")
         self.refresh()
 
@@ -124,13 +126,14 @@ class Architecture(widgets.VBox):
 
     def _cards(self, summary: Summary) -> str:
         layers = self.live.layers
-        cards = [_card(row, not getattr(layers.get(row.path), "fixed", "?")) for row in summary.rows if row.is_leaf]
+        cards = [_card(row, layers.get(row.path)) for row in summary.rows if row.is_leaf]
         return self.strip.packed(cards)
 
     def _open(self) -> None:
         """The controls of the selected layer; what each can be is found by trying, off the kernel's threads."""
         path = self.strip.selected
         layer = self.live.layers.get(path)
+        self.structure.show(path if layer is not None else "")
         if layer is None:
             self.strip.controls = "[]"
             return
@@ -181,14 +184,14 @@ def _told(planned: EditPlan) -> str:
     return "; ".join(map(str, (*planned.changes, *planned.notes)))
 
 
-def _card(row: Row, editable: bool) -> Card:
+def _card(row: Row, layer: Layer | None) -> Card:
     return Card(
         row.path,
-        row.kind,
+        f"{row.kind}, frozen" if layer is not None and layer.is_frozen else row.kind,
         _facts(row, {}),
         _facts(row, row.before) if row.before else (),
         "" if row.state == "ok" else "The network does not fit together here.",
-        editable,
+        layer is not None and not layer.fixed,
     )
 
 

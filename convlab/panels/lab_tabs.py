@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
+from convlab.net_spec import NetSpec
 from convlab.schedule_spec import ScheduleSpec
 from convlab.training.progress import steps_per_epoch
 
@@ -20,6 +21,7 @@ def further_panels(lab: Lab) -> dict[str, Callable[[], widgets.Widget]]:
         "Learning rate": lambda: _lr_finder(lab),
         "Schedule": lambda: _schedule(lab),
         "Runs": lambda: _runs(lab),
+        "Build": lambda: _build(lab),
         "Architecture": lambda: _architecture(lab),
         "Network": lambda: _network(lab),
         "Receptive field": lambda: _receptive_field(lab),
@@ -79,6 +81,16 @@ def _runs(lab: Lab) -> widgets.Widget:
     lab.following.append(follow)
     lab.on_tab.append(follow)
     return widgets.VBox([table, sections])
+
+
+def _build(lab: Lab) -> widgets.Widget:
+    from convlab.panels.build import NetBuilder
+
+    def use(spec: NetSpec, seed: int) -> None:
+        lab.use(spec, seed)
+        lab.tabs.show("Training")
+
+    return NetBuilder(lab.data, use, lab.net)
 
 
 def _architecture(lab: Lab) -> widgets.Widget:
