@@ -476,7 +476,7 @@ def _signature(model: nn.Module) -> object:
         (
             path,
             id(module),
-            tuple(None if p is None else id(p) for p in module._parameters.values()),
+            tuple(None if p is None else (id(p), p.requires_grad) for p in module._parameters.values()),
             tuple(arguments_of(module).values()) if kind_of(module) is not None and not why_not_plain(module) else (),
         )
         for path, module in model.named_modules(remove_duplicate=False)

@@ -48,6 +48,8 @@ def test_insert_remove_freeze_and_undo():
     structure.freeze_button.click()
     panel.settle()
     assert not model.conv1.weight.requires_grad
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert f"{trainable:,}" in panel.table.facts
     assert card(panel, "conv1")["kind"] == "Conv2d, frozen"
     assert structure.freeze_button.description == "Thaw"
     structure.freeze_button.click()
