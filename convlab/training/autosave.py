@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import re
 import threading
 from pathlib import Path
@@ -31,31 +33,43 @@ class Autosave:
     def __init__(self, directory: str | Path, name: str, path: Path | None = None) -> None:
         self.directory = Path(directory)
         self.note, self.failed = "", False
-        self.path = path if path is not None and path.parent == self.directory else self._unused(name)
         self._changed = threading.Condition()
         self._waiting: tuple[Tensors, Plain, int] | None = None
         self._over = False
         self._thread: threading.Thread | None = None
+        self._stem = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.")[:60].removesuffix(".before") or "run"
+        self.path = self.directory / f"{self._stem}{SUFFIX}"
+        goes_on = path is not None and path.parent.resolve() == self.directory.resolve()
+        if path is not None and goes_on:
+            self.path = path.with_name(path.name.removesuffix(SUFFIX).removesuffix(".before") + SUFFIX)
+        self._named = goes_on
+        # Taken up from the one before it, the file is damaged, and must not take that one's place.
+        self._is_whole = goes_on and self.path == path
         self._probe()
-
-    def _unused(self, name: str) -> Path:
-        stem = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.")[:60] or "run"
-        tried, number = self.directory / f"{stem}{SUFFIX}", 1
-        while tried.exists() or _before(tried).exists():
-            number += 1
-            tried = self.directory / f"{stem}-{number}{SUFFIX}"
-        return tried
 
     def _probe(self) -> None:
         """Find out now, and not after the first epoch, whether there is a place to write to."""
-        trial = self.directory / f".{self.path.name}.trial.tmp"
+        trial = self.path.with_name(f".{self.path.name}.trial.tmp")
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            clear_temporaries(self.path)
+            if self._named:
+                clear_temporaries(self.path)
             trial.touch()
             trial.unlink()
         except OSError as error:
             self._say(error)
+
+    def _take_unused_name(self) -> None:
+        """By an empty file: a run of the same name may have begun beside this one, in this kernel or in another."""
+        for number in itertools.count(1):
+            self.path = self.directory / f"{self._stem}{f'-{number}' if number > 1 else ''}{SUFFIX}"
+            if _before(self.path).exists():
+                continue
+            with contextlib.suppress(FileExistsError):
+                self.path.touch(exist_ok=False)
+                break
+        self._named = True
+        clear_temporaries(self.path)
 
     def _say(self, error: Exception) -> None:
         self.failed = True
@@ -86,6 +100,10 @@ class Autosave:
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join()
+        if self._named and not self._is_whole:
+            with contextlib.suppress(OSError):
+                if not self.path.stat().st_size:
+                    self.path.unlink()  # a name that was taken for nothing
 
     def _hand_over(self, tensors: Tensors, record: Plain, step: int) -> None:
         with self._changed:
@@ -106,16 +124,14 @@ class Autosave:
             self._write(*work)
 
     def _write(self, tensors: Tensors, record: Plain, step: int) -> None:
-        new = self.path.with_name(f".{self.path.name}.new")
         try:
-            write(new, tensors, record)
-            if self.path.exists():
-                self.path.replace(_before(self.path))
-            new.replace(self.path)
-        except OSError as error:
+            if not self._named:
+                self._take_unused_name()
+            write(self.path, tensors, record, before=_before(self.path) if self._is_whole else None)
+        except Exception as error:  # the disk's, or no memory for a copy: the thread must outlive it
             self._say(error)
         else:
-            self.failed, self.note = False, f"Saved at step {step:,} in {self.path}."
+            self._is_whole, self.failed, self.note = True, False, f"Saved at step {step:,} in {self.path}."
 
 
 def _before(path: Path) -> Path:

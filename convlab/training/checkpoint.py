@@ -36,8 +36,16 @@ class CheckpointError(ValueError):
     """A file that holds no run that could be loaded; the message says what is wrong with it."""
 
 
-def write(path: str | Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+def write(
+    path: str | Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any], *, before: Path | None = None
+) -> None:
     """Write the file: to a temporary one beside it, to the disk, and into its place; it is the old or the new one.
+
+    Args:
+        path: the file.
+        tensors: by name.
+        record: plain values.
+        before: where the old one goes.
 
     Raises:
         OSError: it cannot be written; what was there before is there still.
@@ -54,6 +62,8 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], record: Mapping[str, 
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if before is not None and path.exists():
+            path.replace(before)
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -155,7 +155,12 @@ def about(path: str | Path) -> SavedRun:
 
 
 def load(
-    path: str | Path, model: nn.Module | None = None, data: object = None, *, criterion: Criterion | None = None
+    path: str | Path,
+    model: nn.Module | None = None,
+    data: object = None,
+    *,
+    criterion: Criterion | None = None,
+    autosave: str | Path | None = None,
 ) -> Run:
     """The run that `save` wrote: `start` goes on with it, bit for bit, on the same machine and versions.
 
@@ -167,29 +172,41 @@ def load(
             weights. A network of torch's own layers is made from the file.
         data: what the run was trained on, where it is not built in.
         criterion: the run's, if it had one of your own.
+        autosave: a directory in which the run is kept on after each epoch; in the same file if it lies there.
 
     Raises:
         CheckpointError: the file is damaged, of another kind or version, or does not fit what was passed; nothing has
             changed then.
         OSError: it cannot be read.
     """
+    from convlab.training.autosave import Autosave
+
     tensors, record = read(path)
     try:
-        found = _data(path, record, data)
-        spec = TrainSpec(**record["spec"])
-        name = record["criterion"]
-        if (name is None) != (criterion is None):
-            needs = f"its own criterion, {str(name)[:60]}; pass criterion=" if name else "none; leave criterion out"
-            raise CheckpointError(f"{Path(path).name} was trained with {needs}.")
-        if model is None:
-            return _loaded(tensors, record, _own_network(path, record, tensors), found, spec, criterion)
-        # First on a copy: what does not fit shall harm nothing.
-        _loaded(tensors, record, copy.deepcopy(model), found, spec, criterion)
-        return _loaded(tensors, record, model, found, spec, criterion)
+        run = _fitting(Path(path), tensors, record, model, data, criterion)
     except CheckpointError:
         raise
     except _WRONG as error:
         raise _broken(path, error) from None
+    if autosave is not None:
+        run.autosave = Autosave(autosave, run.name, Path(path))
+    return run
+
+
+def _fitting(
+    path: Path, tensors: Tensors, record: Plain, model: nn.Module | None, data: object, criterion: Criterion | None
+) -> Run:
+    found = _data(path, record, data)
+    spec = TrainSpec(**record["spec"])
+    name = record["criterion"]
+    if (name is None) != (criterion is None):
+        needs = f"its own criterion, {str(name)[:60]}; pass criterion=" if name else "none; leave criterion out"
+        raise CheckpointError(f"{path.name} was trained with {needs}.")
+    if model is None:
+        return _loaded(tensors, record, _own_network(path, record, tensors), found, spec, criterion)
+    # First on a copy: what does not fit shall harm nothing.
+    _loaded(tensors, record, copy.deepcopy(model), found, spec, criterion)
+    return _loaded(tensors, record, model, found, spec, criterion)
 
 
 def _broken(path: str | Path, error: BaseException) -> CheckpointError:
