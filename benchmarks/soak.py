@@ -8,6 +8,7 @@ with its widgets saved (aim: less than 1 MB).
 Run: python benchmarks/soak.py [--quick] [--short-epochs]
 """
 
+import itertools
 import json
 import statistics
 import sys
@@ -77,13 +78,15 @@ def _print_growth(seen: list[list[float]], steps: int) -> None:
     print(f"resident memory      {early[2] / 2**20:8.1f} MiB after {early[1]:,} steps")
     print(f"                     {late[2] / 2**20:8.1f} MiB after {late[1]:,} steps: {growth:+.1%}")
     first, last = _pace(seen, 0, 0.1 * steps), _pace(seen, 0.9 * steps, steps)
-    print(f"a step               {first:8.1f} us in the first tenth, {last:.1f} us in the last: {last / first - 1:+.0%}")
+    print(
+        f"a step               {first:8.1f} us in the first tenth, {last:.1f} us in the last: {last / first - 1:+.0%}"
+    )
 
 
 def _pace(seen: list[list[float]], begin: float, end: float) -> float:
     """Microseconds of a step: processor time, the median over the looks."""
     inside = [one for one in seen if begin <= one[1] <= end]
-    pairs = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(inside, inside[1:], strict=False) if b[1] > a[1]]
+    pairs = [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(inside) if b[1] > a[1]]
     return 1e6 * statistics.median(seconds / count for seconds, count in pairs)
 
 

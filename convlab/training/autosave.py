@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
+import os
 import re
+import secrets
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,34 +43,29 @@ class Autosave:
         goes_on = path is not None and path.parent.resolve() == self.directory.resolve()
         if path is not None and goes_on:
             self.path = path.with_name(path.name.removesuffix(SUFFIX).removesuffix(".before") + SUFFIX)
-        self._named = goes_on
         # Taken up from the one before it, the file is damaged, and must not take that one's place.
         self._is_whole = goes_on and self.path == path
+        self._is_new = not goes_on
+        self._choose()
         self._probe()
+
+    def _choose(self) -> None:
+        """The first name that is not in use, for a new run."""
+        number = 1
+        while self._is_new and any(map(os.path.lexists, (self.path, _before(self.path)))):
+            number += 1
+            self.path = self.directory / f"{self._stem}-{number}{SUFFIX}"
 
     def _probe(self) -> None:
         """Find out now, and not after the first epoch, whether there is a place to write to."""
-        trial = self.path.with_name(f".{self.path.name}.trial.tmp")
+        trial = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.trial.tmp")
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            if self._named:
-                clear_temporaries(self.path)
+            clear_temporaries(self.path)
             trial.touch()
-            trial.unlink()
+            trial.unlink(missing_ok=True)
         except OSError as error:
             self._say(error)
-
-    def _take_unused_name(self) -> None:
-        """By an empty file: a run of the same name may have begun beside this one, in this kernel or in another."""
-        for number in itertools.count(1):
-            self.path = self.directory / f"{self._stem}{f'-{number}' if number > 1 else ''}{SUFFIX}"
-            if _before(self.path).exists():
-                continue
-            with contextlib.suppress(FileExistsError):
-                self.path.touch(exist_ok=False)
-                break
-        self._named = True
-        clear_temporaries(self.path)
 
     def _say(self, error: Exception) -> None:
         self.failed = True
@@ -100,10 +96,6 @@ class Autosave:
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join()
-        if self._named and not self._is_whole:
-            with contextlib.suppress(OSError):
-                if not self.path.stat().st_size:
-                    self.path.unlink()  # a name that was taken for nothing
 
     def _hand_over(self, tensors: Tensors, record: Plain, step: int) -> None:
         with self._changed:
@@ -125,13 +117,18 @@ class Autosave:
 
     def _write(self, tensors: Tensors, record: Plain, step: int) -> None:
         try:
-            if not self._named:
-                self._take_unused_name()
-            write(self.path, tensors, record, before=_before(self.path) if self._is_whole else None)
+            while self._is_new:
+                with contextlib.suppress(FileExistsError):  # a run of the same name began beside this one
+                    write(self.path, tensors, record, is_new=True)
+                    break
+                self._choose()
+            else:
+                write(self.path, tensors, record, before=_before(self.path) if self._is_whole else None)
         except Exception as error:  # the disk's, or no memory for a copy: the thread must outlive it
             self._say(error)
         else:
-            self._is_whole, self.failed, self.note = True, False, f"Saved at step {step:,} in {self.path}."
+            self._is_new, self._is_whole, self.failed = False, True, False
+            self.note = f"Saved at step {step:,} in {self.path}."
 
 
 def _before(path: Path) -> Path:
