@@ -28,6 +28,8 @@ VERSION: Final = 1
 MOST_HEADER: Final = 2**24
 """Bytes of names, shapes and record: an hour of a hand that drags. The values of JSON take up to 25 times as much."""
 
+MOST_TENSORS: Final = 2**16
+
 _BLOCK: Final = 2**22
 _FIELD: Final = b'"sha256":"'
 _BLANK: Final = b"0" * 64
@@ -130,7 +132,10 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safetensors.safe_open(path, "pt") as file:
             text = (file.metadata() or {})["convlab"]
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  # it is no dict
+            names = file.keys()
+            if len(names) > MOST_TENSORS:
+                raise ValueError(f"there are {len(names):,} of them")
+            tensors = {name: file.get_tensor(name).clone() for name in names}
     except (safetensors.SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{path.name} is no whole file of tensors: {error}.") from None
     return tensors, _record(path, text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,12 +15,15 @@ from torch import Tensor, nn
 from convlab._version import __version__
 from convlab.data.resolve import Data, resolve
 from convlab.models.blueprint import blueprint, from_blueprint
-from convlab.models.live import EditError, Place, bind
-from convlab.spec import TrainSpec
+from convlab.models.live import EditError, LiveModel, Place, bind
+from convlab.spec import LIMITS, TrainSpec
 from convlab.training.checkpoint import FORMAT, VERSION, CheckpointError, read, read_record, write
-from convlab.training.history import EPOCH_ROWS, STEP_ROWS, Bookmark, EpochRecord, History
+from convlab.training.history import EPOCH_ROWS, STEP_ROWS, Bookmark, History
+from convlab.training.journal import Change
+from convlab.training.machine import NAMES
 from convlab.training.rewind import Branch, as_it_is, rewind
-from convlab.training.saved_state import Plain, Tensors, misfit, pack, put_values, unpack, unpack_change, values_of
+from convlab.training.saved_checks import epoch_record, moment, whole
+from convlab.training.saved_state import Plain, Tensors, misfit, pack, put_values, unpack, unpack_journal, values_of
 from convlab.training.snapshots import RunSnapshot
 from convlab.training.state import TrainerState, capture, put_back
 from convlab.training.trainer import Criterion
@@ -30,8 +33,13 @@ if TYPE_CHECKING:
 
 _WRONG: Final = (
     *(ValueError, KeyError, TypeError, AttributeError, IndexError, LookupError, ArithmeticError, RecursionError),
-    RuntimeError,
+    *(RuntimeError, AssertionError),
 )
+# What the network may grow to on the way while it is edited, from a file that tells so.
+_MANY_TIMES: Final = 16
+_SOME: Final = 2**22
+_BUILDS: Final = ("set", "insert", "insert_after", "replace")
+_LONGEST_NOTE: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -145,10 +153,10 @@ def about(path: str | Path) -> SavedRun:
             state=str(record["state"])[:20],
             model=str(record["model"]["class"])[:200],
             data=str(record["data"]["name"])[:200],
-            epoch=int(training["epoch"]),
+            epoch=whole("epoch", training["epoch"]),
             epochs=TrainSpec(**training["settings"]).epochs,
-            step=int(record["history"]["num_steps"]),
-            saved_at=float(record["saved_at"]),
+            step=whole("step", record["history"]["num_steps"]),
+            saved_at=moment(record["saved_at"]),
         )
     except _WRONG as error:
         raise _broken(path, error) from None
@@ -260,65 +268,79 @@ def _loaded(
 ) -> Run:
     from convlab.training.run import Run
 
+    history = _history(record["history"], tensors["history"])
+    journal = unpack_journal(record["training"]["journal"], history.num_steps)
+    threads = LIMITS["threads"].checked("threads", record["threads"])
     from_start = not misfit(model, tensors, "start")
     if from_start:
         put_values(model, tensors, "start")
     elif wrong := misfit(model, tensors, "model"):
         raise CheckpointError(f"the model is not the one that was saved: {wrong}.")
-    run = Run(model, data, spec, criterion=criterion, name=str(record["name"]))
-    run._trainer.threads = int(record["threads"])
+    # With the number of threads told, the network is not run to find it out: it may be of anybody's making.
+    run = Run(model, data, spec.replace(threads=threads), criterion=criterion, name=str(record["name"])[:200])
+    run.spec = run._trainer.spec = spec
     if from_start:
         run.keep_start()
-    journal = [unpack_change(change) for change in record["training"]["journal"]]
     edits = [change.new for change in journal if change.name == "edit"]
     if edits and from_start:
+        most = _MANY_TIMES * max(map(_num_values, (_under(tensors, "start"), _under(tensors, "model")))) + _SOME
         live = bind(model, (1, *data.input_size))
         for edit in edits:
-            _make_again(live, edit)
+            _make_again(live, edit, most)
         live.move_to(Place(journal=live.journal))
         run._trainer.live = live
         run._trainer.structure_changed(run._trainer.dropouts)
         if wrong := misfit(model, tensors, "model"):
             raise CheckpointError(f"the edits of the run do not lead to the network that was saved: {wrong}.")
-    _take_up(run, tensors, record)
+    _take_up(run, tensors, record, history, journal)
     return run
 
 
-def _make_again(live: Any, edit: Any) -> None:
+def _under(tensors: Tensors, prefix: str) -> list[Tensor]:
+    return [tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")]
+
+
+def _num_values(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() for tensor in tensors)
+
+
+def _make_again(live: LiveModel, edit: Any, most: int) -> None:
     try:
         if edit == "undo":
             live.undo()
         elif edit == "redo":
             live.redo()
         else:
+            if edit.action in _BUILDS:
+                size = _num_values(live.plan(edit).twin.model.parameters())
+                if size > most:
+                    raise CheckpointError(f"an edit of the run makes a network of {size:,} weights, too many for it.")
             live.apply(edit)
     except (EditError, LookupError) as error:
         raise CheckpointError(f"an edit of the run cannot be made again: {error}") from None
 
 
-def _take_up(run: Run, tensors: Tensors, record: Plain) -> None:
-    trainer = run._trainer
-    history = _history(record["history"], tensors["history"])
-    state = unpack(trainer, tensors, record["training"], history.bookmark())
+def _take_up(run: Run, tensors: Tensors, record: Plain, history: History, journal: tuple[Change, ...]) -> None:
+    trainer, parent = run._trainer, record["parent"]
+    run.note = str(record["note"])[:_LONGEST_NOTE]
+    run.machine = {name: str(record["machine"][name])[:80] for name in NAMES if name in record["machine"]}
+    if parent is not None:
+        run.parent = Branch(str(parent["name"])[:200], whole("step", parent["step"]))
+    state = unpack(trainer, tensors, record["training"], history.bookmark(), journal)
     put_back(trainer, state)
     trainer.enter_training()
     trainer.history = history
-    run.note = str(record["note"])
-    run.machine = {str(name)[:40]: str(was)[:80] for name, was in record["machine"].items()}
     run.snapshots.add(RunSnapshot(state.step, state.epoch, "end", state))
-    if record["parent"] is not None:
-        run.parent = Branch(str(record["parent"]["name"])[:200], int(record["parent"]["step"]))
     run.taken_up(None, finished=record["state"] == "finished")
 
 
 def _history(plain: Plain, rows: Tensor) -> History:
-    steps, stride = int(plain["num_steps"]), int(plain["stride"])
-    epochs = tuple(EpochRecord(**one) for one in plain["epochs"])
-    if rows.dtype != torch.float64 or rows.dim() != 2 or rows.shape[0] != 4 or stride < 1 or steps < 0:
+    steps, stride = whole("num_steps", plain["num_steps"]), whole("stride", plain["stride"])
+    if stride < 1 or stride & (stride - 1) or steps // stride >= STEP_ROWS or len(plain["epochs"]) > EPOCH_ROWS:
         raise ValueError("the curve is not whole")
-    count = -(-steps // stride)
-    if rows.shape[1] != count or count > STEP_ROWS or len(epochs) > EPOCH_ROWS:
+    if rows.dtype != torch.float64 or rows.shape != (4, -(-steps // stride)):
         raise ValueError("the curve is not whole")
+    count = rows.shape[1]
     history = History()
     history._rows[:, :count] = rows.numpy()
     history.stride = stride
@@ -329,9 +351,9 @@ def _history(plain: Plain, rows: Tensor) -> History:
         stride=stride,
         in_row=in_row,
         row=(row[0], row[1], row[2], row[3]),
-        num_epochs=int(plain["num_epochs"]),
-        epochs=epochs,
-        best=plain["best"] and EpochRecord(**plain["best"]),
-        first_unsound=plain["first_unsound"] and EpochRecord(**plain["first_unsound"]),
+        num_epochs=whole("num_epochs", plain["num_epochs"]),
+        epochs=tuple(map(epoch_record, plain["epochs"])),
+        best=plain["best"] and epoch_record(plain["best"]),
+        first_unsound=plain["first_unsound"] and epoch_record(plain["first_unsound"]),
     )
     return history.until(mark)
