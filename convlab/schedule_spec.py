@@ -92,7 +92,7 @@ class Schedules:
         specs = tuple(ScheduleSpec.from_dict(one) if isinstance(one, Mapping) else one for one in given)
         if not specs or not all(isinstance(spec, ScheduleSpec) for spec in specs):
             raise SpecError(
-                f"{name} must be a list of at most {MOST_PARTS} ScheduleSpec, got {short(value)}; "
+                f"{name} must be a list of ScheduleSpec, at most {MOST_PARTS}, got {short(value)}; "
                 f'try {name}=[ScheduleSpec("LinearLR"), ScheduleSpec("ExponentialLR", gamma=0.9)].'
             )
         for spec in specs:

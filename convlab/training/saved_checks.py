@@ -24,6 +24,9 @@ MOST_STEPS: Final = 10**15
 MOST_EDITS: Final = 1000
 """Edits of the network in one run: each is made again on loading, which takes some 20 ms."""
 
+MOST_CHANNELS: Final = 2**16
+MOST_PIXELS: Final = 256
+
 _LAST: Final = 253_402_300_799
 """Seconds since 1970 at the end of the year 9999."""
 
@@ -105,6 +108,17 @@ def change(one: Change) -> Change:
         for value in (one.old, one.new):
             _setting(one.name, value)
     return one
+
+
+def check_sizes(edit: Edit) -> None:
+    """Refuse an edit whose very plan would take all memory: channels are counted one by one, and so are pixels."""
+    for name, value in edit.settings.items():
+        most = (
+            MOST_CHANNELS if any(word in name for word in ("channels", "features", "num_", "groups")) else MOST_PIXELS
+        )
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, int | float) and not -most <= one <= most:
+                raise ValueError(f"an edit sets {short(name)} to {short(value)}, beyond {most}")
 
 
 def _setting(name: str, value: object) -> None:

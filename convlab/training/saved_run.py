@@ -16,30 +16,32 @@ from convlab._version import __version__
 from convlab.data.resolve import Data, resolve
 from convlab.models.blueprint import blueprint, from_blueprint
 from convlab.models.live import EditError, LiveModel, Place, bind
+from convlab.models.trace import trace
 from convlab.spec import LIMITS, TrainSpec
 from convlab.training.checkpoint import FORMAT, VERSION, CheckpointError, read, read_record, write
 from convlab.training.history import EPOCH_ROWS, STEP_ROWS, Bookmark, History
 from convlab.training.journal import Change
 from convlab.training.machine import NAMES
 from convlab.training.rewind import Branch, as_it_is, rewind
-from convlab.training.saved_checks import epoch_record, moment, whole
+from convlab.training.saved_checks import check_sizes, epoch_record, moment, whole
 from convlab.training.saved_state import Plain, Tensors, misfit, pack, put_values, unpack, unpack_journal, values_of
 from convlab.training.snapshots import RunSnapshot
 from convlab.training.state import TrainerState, capture, put_back
-from convlab.training.trainer import Criterion
+from convlab.training.trainer import Criterion, choose_device
 
 if TYPE_CHECKING:
     from convlab.training.run import Run
 
 _WRONG: Final = (
     *(ValueError, KeyError, TypeError, AttributeError, IndexError, LookupError, ArithmeticError, RecursionError),
-    *(RuntimeError, AssertionError),
+    *(RuntimeError, AssertionError, MemoryError),
 )
 # What the network may grow to on the way while it is edited, from a file that tells so.
 _MANY_TIMES: Final = 16
 _SOME: Final = 2**22
 _BUILDS: Final = ("set", "insert", "insert_after", "replace")
 _LONGEST_NOTE: Final = 10_000
+_MOST_ACTIVATION: Final = 2**30
 
 
 @dataclass(frozen=True)
@@ -210,8 +212,15 @@ def _fitting(
     if (name is None) != (criterion is None):
         needs = f"its own criterion, {str(name)[:60]}; pass criterion=" if name else "none; leave criterion out"
         raise CheckpointError(f"{path.name} was trained with {needs}.")
+    try:
+        choose_device(spec.device)
+    except ValueError:
+        raise CheckpointError(
+            f"{path.name} was trained with device={spec.device!r}, which this machine does not have; load it where "
+            "there is one."
+        ) from None
     if model is None:
-        return _loaded(tensors, record, _own_network(path, record, tensors), found, spec, criterion)
+        return _loaded(tensors, record, _own_network(path, record, tensors, found), found, spec, criterion)
     # First on a copy: what does not fit shall harm nothing.
     _loaded(tensors, record, copy.deepcopy(model), found, spec, criterion)
     return _loaded(tensors, record, model, found, spec, criterion)
@@ -237,20 +246,24 @@ def _data(path: str | Path, record: Plain, given: object) -> Data:
     return found
 
 
-def _own_network(path: str | Path, record: Plain, tensors: Tensors) -> nn.Module:
+def _own_network(path: Path, record: Plain, tensors: Tensors, data: Data) -> nn.Module:
     """The network as it was when the run began, or as it is where that is not known; of torch's own layers."""
     kept = record["model"]
     for plain, prefix in ((kept["start"], "start"), (kept["blueprint"], "model")):
         if plain is not None:
             network = from_blueprint(plain)
             if wrong := misfit(network, tensors, prefix):
-                raise CheckpointError(f"{Path(path).name} does not hold a whole run: {wrong}.")
+                raise CheckpointError(f"{path.name} does not hold a whole run: {wrong}.")
+            if (most := max(call.memory for call in trace(network, (1, *data.input_size)))) > _MOST_ACTIVATION:
+                raise CheckpointError(
+                    f"{path.name} holds a network that makes {most:,} bytes of one sample in a layer."
+                )
             state = {name.removeprefix(f"{prefix}."): one for name, one in tensors.items()}
             network.load_state_dict({name: state[name] for name in network.state_dict()}, assign=True)
             _place_rest(network, state)
             return network
     raise CheckpointError(
-        f"{Path(path).name} holds a {str(kept['class'])[:60]}, a class of your own; "
+        f"{path.name} holds a {str(kept['class'])[:60]}, a class of your own; "
         f"pass model={str(kept['class'])[:60]}(...)."
     )
 
@@ -312,12 +325,13 @@ def _make_again(live: LiveModel, edit: Any, most: int) -> None:
             live.redo()
         else:
             if edit.action in _BUILDS:
+                check_sizes(edit)
                 size = _num_values(live.plan(edit).twin.model.parameters())
                 if size > most:
                     raise CheckpointError(f"an edit of the run makes a network of {size:,} weights, too many for it.")
             live.apply(edit)
     except (EditError, LookupError) as error:
-        raise CheckpointError(f"an edit of the run cannot be made again: {error}") from None
+        raise CheckpointError(f"an edit of the run cannot be made again: {str(error)[:300]}") from None
 
 
 def _take_up(run: Run, tensors: Tensors, record: Plain, history: History, journal: tuple[Change, ...]) -> None:

@@ -142,6 +142,7 @@ def unpack(
         raise ValueError("all its weights are frozen")
     for name, module in model.named_modules():
         module.training = name not in still
+    dropouts = _dropouts(model, plain["dropouts"])
     params = dict(model.named_parameters())
     best = None
     if plain["best"] is not None:
@@ -164,7 +165,7 @@ def unpack(
         groups=_groups(trainer, params, plain["groups"]),
         moments=_moments(trainer, params, tensors, plain["moments"]),
         structure=structure_of(model),
-        dropouts=_dropouts(trainer, plain["dropouts"]),
+        dropouts=dropouts,
         streams=_streams(trainer, plain["streams"], "stream", tensors),
         epoch_streams=plain["epoch_streams"] and _streams(trainer, plain["epoch_streams"], "epoch_stream", tensors),
         best=best,
@@ -233,10 +234,8 @@ def _scheduled(plain: Plain) -> Plain:
     return {**plain, "over": str(plain["over"])[:300]}
 
 
-def _dropouts(trainer: Trainer, plain: Plain) -> dict[nn.modules.dropout._DropoutNd, float]:
-    layers = {
-        name: layer for name, layer in trainer.model.named_modules() if isinstance(layer, nn.modules.dropout._DropoutNd)
-    }
+def _dropouts(model: nn.Module, plain: Plain) -> dict[nn.modules.dropout._DropoutNd, float]:
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.modules.dropout._DropoutNd)}
     if set(layers) != set(plain):
         raise ValueError(f"its dropout layers are {short(sorted(plain))}")
     for name, (own, p) in plain.items():
