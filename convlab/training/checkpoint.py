@@ -26,7 +26,7 @@ FORMAT: Final = "convlab run"
 VERSION: Final = 1
 
 MOST_HEADER: Final = 2**23
-"""Bytes of names, shapes and record: half an hour of a hand that drags. The values of JSON take up to 25 times as much."""
+"""Bytes of names, shapes and record: half an hour of a hand that drags. Values of JSON take up to 25 times as much."""
 
 MOST_TENSORS: Final = 2**16
 

@@ -74,7 +74,7 @@ def sealed(data):
 
 def bytes_of(tensors, record):
     header = {"convlab": record if isinstance(record, str) else json.dumps(record), "sha256": "0" * 64}
-    return sealed(safetensors.torch.save({name: one.contiguous() for name, one in tensors.items()}, header))
+    return sealed(safetensors.torch.save({name: one.contiguous().clone() for name, one in tensors.items()}, header))
 
 
 def noisy():
