@@ -13,8 +13,8 @@ from convlab.training.run import Run
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
-X, y = torch.randn(512, 1, 32, 32), torch.randint(0, 10, (512,))
-DATA = ((X, y), (X[:8], y[:8]))
+X, y = torch.randn(512, 1, 32, 32), torch.arange(512) % 10
+DATA = ((X, y), (X[:10], y[:10]))
 SPEC = TrainSpec(epochs=1, batch_size=512, threads=1)
 
 
@@ -24,7 +24,7 @@ def net() -> nn.Module:
     )
 
 
-fit(net(), ((X[:2], y[:2]), (X[:2], y[:2])), SPEC)  # what torch loads when it first trains
+fit(net(), ((X[:64], y[:64] % 2), (X[:2], torch.tensor([0, 1]))), SPEC)  # what torch loads when it first trains
 now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 # The first layer alone makes 512 MiB of the whole batch.
 resource.setrlimit(resource.RLIMIT_AS, (now + 400 * 2**20,) * 2)

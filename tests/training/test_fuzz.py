@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import random
+import re
 import resource
 import signal
 import sys
@@ -160,6 +161,7 @@ class Judge:
             assert everything(model) == before, what
             self.models[kind] = model
         assert len(told) < 700, (str(what)[:200], told[:900])
+        assert not re.search("MemoryError|allocat", told), (str(what)[:200], told)  # refused too late
         self.longest = max(self.longest, time.perf_counter() - began)
         assert len(ran) == del_ran, (what, ran)
         try:
