@@ -15,6 +15,8 @@ from convlab.formula import Formula
 from convlab.limits import Limits, SpecError, short
 
 Cadence = Literal["step", "epoch"]
+MOST_PARTS: Final = 100
+"""Schedules that a compound one is made of."""
 CADENCES: Final[tuple[Cadence, ...]] = ("step", "epoch")
 
 
@@ -86,11 +88,11 @@ class Schedules:
 
     def checked(self, name: str, value: object) -> "tuple[ScheduleSpec, ...]":
         """`value` as a tuple of `ScheduleSpec`, or a `SpecError`."""
-        given = tuple(value) if isinstance(value, list | tuple) else ()
+        given = tuple(value) if isinstance(value, list | tuple) and len(value) <= MOST_PARTS else ()
         specs = tuple(ScheduleSpec.from_dict(one) if isinstance(one, Mapping) else one for one in given)
         if not specs or not all(isinstance(spec, ScheduleSpec) for spec in specs):
             raise SpecError(
-                f"{name} must be a list of ScheduleSpec, got {short(value)}; "
+                f"{name} must be a list of ScheduleSpec, at most {MOST_PARTS}, got {short(value)}; "
                 f'try {name}=[ScheduleSpec("LinearLR"), ScheduleSpec("ExponentialLR", gamma=0.9)].'
             )
         for spec in specs:

@@ -187,11 +187,23 @@ class LoaderSource(Source):
         drop_last: bool = False,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         seen = 0
-        for x, y in self.loader:
+        for x, y in self._loaded():
             skipped, seen = max(0, start - seen), seen + len(x)
             if skipped >= len(x) or (drop_last and self.batch_size and len(x) < self.batch_size):
                 continue
             yield _place(x[skipped:], device, memory_format), as_target(y[skipped:]).to(device)
+
+    def _loaded(self) -> Iterator[Any]:
+        """The loader's batches; one that a dying worker was sending breaks off in a pipe, which tells nobody why."""
+        try:
+            yield from self.loader
+        except (ConnectionError, EOFError) as error:
+            if not self.loader.num_workers:
+                raise
+            raise RuntimeError(
+                f"a DataLoader worker was killed or crashed ({type(error).__name__}), often for lack of memory; "
+                "num_workers=0 reads the samples in this process and shows what happens."
+            ) from error
 
 
 @contextmanager

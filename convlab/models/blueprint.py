@@ -1,5 +1,6 @@
 """A network of torch's own layers as plain values, safe to read from a file that anybody may have written."""
 
+import inspect
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final
@@ -16,6 +17,8 @@ _HOMES: Final = (
     *("normalization", "padding", "pixelshuffle", "pooling", "upsampling"),
 )
 MOST_LAYERS: Final = 10_000
+MOST_SIZES: Final = 16
+"""Numbers in one argument."""
 
 
 def blueprint(model: nn.Module) -> dict[str, Any] | None:
@@ -70,7 +73,14 @@ def _is_known(value: object) -> bool:
         home = cls.__module__.removeprefix("torch.nn.modules.")
         if home not in _HOMES or cls.__name__.startswith("Lazy"):
             return False
+        _check_arguments(cls, value)
     return all(map(_is_known, (*value.args, *value.keywords.values())))
+
+
+def _check_arguments(cls: type, call: Call) -> None:
+    """Where a layer lies is not its own affair: told to, it would allocate whatever it asks for."""
+    if {"device", "dtype"} & inspect.signature(cls).bind(*call.args, **call.keywords).arguments.keys():
+        raise ValueError(f"{call.function} tells where it lies or of what type it is")
 
 
 def _plain(value: Any) -> Any:
@@ -82,6 +92,8 @@ def _plain(value: Any) -> Any:
 
 def _call(plain: object, left: list[int]) -> Any:
     if isinstance(plain, list):
+        if len(plain) > MOST_SIZES:
+            raise ValueError(f"a layer has {len(plain)} sizes")
         return tuple(_call(one, left) for one in plain)
     if not isinstance(plain, Mapping):
         if plain is None or isinstance(plain, bool | int | float | str):

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convlab.models.live import Edit
-from convlab.training.autosave import Autosave
 from convlab.training.run import Run
 
 if TYPE_CHECKING:
@@ -55,9 +54,7 @@ def load(lab: Lab, path: str | Path, resume: bool) -> Run:
     """See `Lab.load`."""
     with lab.hand:
         lab.free_to_train()
-        run = Run.load(path, lab.model, lab.data, criterion=lab.criterion)
-        if lab.autosave is not None:
-            run.autosave = Autosave(lab.autosave, run.name, Path(path))
+        run = Run.load(path, lab.model, lab.data, criterion=lab.criterion, autosave=lab.autosave)
         lab.spec_of_present = None
         lab.show_spec(run.settings)
         lab.take(run, Run.start if resume and not run.ended else lab.on_run)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import secrets
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,29 +34,36 @@ class Autosave:
     def __init__(self, directory: str | Path, name: str, path: Path | None = None) -> None:
         self.directory = Path(directory)
         self.note, self.failed = "", False
-        self.path = path if path is not None and path.parent == self.directory else self._unused(name)
         self._changed = threading.Condition()
         self._waiting: tuple[Tensors, Plain, int] | None = None
         self._over = False
         self._thread: threading.Thread | None = None
+        self._stem = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.")[:60].removesuffix(".before") or "run"
+        self.path = self.directory / f"{self._stem}{SUFFIX}"
+        goes_on = path is not None and path.parent.resolve() == self.directory.resolve()
+        if path is not None and goes_on:
+            self.path = path.with_name(path.name.removesuffix(SUFFIX).removesuffix(".before") + SUFFIX)
+        # Taken up from the one before it, the file is damaged, and must not take that one's place.
+        self._is_whole = goes_on and self.path == path
+        self._is_new = not goes_on
+        self._choose()
         self._probe()
 
-    def _unused(self, name: str) -> Path:
-        stem = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.")[:60] or "run"
-        tried, number = self.directory / f"{stem}{SUFFIX}", 1
-        while tried.exists() or _before(tried).exists():
+    def _choose(self) -> None:
+        """The first name that is not in use, for a new run."""
+        number = 1
+        while self._is_new and any(map(os.path.lexists, (self.path, _before(self.path)))):
             number += 1
-            tried = self.directory / f"{stem}-{number}{SUFFIX}"
-        return tried
+            self.path = self.directory / f"{self._stem}-{number}{SUFFIX}"
 
     def _probe(self) -> None:
         """Find out now, and not after the first epoch, whether there is a place to write to."""
-        trial = self.directory / f".{self.path.name}.trial.tmp"
+        trial = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.trial.tmp")
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             clear_temporaries(self.path)
             trial.touch()
-            trial.unlink()
+            trial.unlink(missing_ok=True)
         except OSError as error:
             self._say(error)
 
@@ -106,16 +116,19 @@ class Autosave:
             self._write(*work)
 
     def _write(self, tensors: Tensors, record: Plain, step: int) -> None:
-        new = self.path.with_name(f".{self.path.name}.new")
         try:
-            write(new, tensors, record)
-            if self.path.exists():
-                self.path.replace(_before(self.path))
-            new.replace(self.path)
-        except OSError as error:
+            while self._is_new:
+                with contextlib.suppress(FileExistsError):  # a run of the same name began beside this one
+                    write(self.path, tensors, record, is_new=True)
+                    break
+                self._choose()
+            else:
+                write(self.path, tensors, record, before=_before(self.path) if self._is_whole else None)
+        except Exception as error:  # the disk's, or no memory for a copy: the thread must outlive it
             self._say(error)
         else:
-            self.failed, self.note = False, f"Saved at step {step:,} in {self.path}."
+            self._is_new, self._is_whole, self.failed = False, True, False
+            self.note = f"Saved at step {step:,} in {self.path}."
 
 
 def _before(path: Path) -> Path:

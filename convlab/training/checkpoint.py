@@ -7,10 +7,12 @@ takes most flipped bits for weights. Nothing in a file is ever unpickled, import
 from __future__ import annotations
 
 import contextlib
+import errno
+import glob
 import hashlib
-import itertools
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -23,43 +25,80 @@ from torch import Tensor
 FORMAT: Final = "convlab run"
 VERSION: Final = 1
 
-MOST_HEADER: Final = 2**26
-"""Bytes of names, shapes and record; a run of a million steps with a change in each is smaller."""
+MOST_HEADER: Final = 2**23
+"""Bytes of names, shapes and record: half an hour of a hand that drags. Values of JSON take up to 25 times as much."""
+
+MOST_TENSORS: Final = 2**16
 
 _BLOCK: Final = 2**22
 _FIELD: Final = b'"sha256":"'
 _BLANK: Final = b"0" * 64
-_numbers = itertools.count()
+_being_written: Final[set[Path]] = set()
 
 
 class CheckpointError(ValueError):
     """A file that holds no run that could be loaded; the message says what is wrong with it."""
 
 
-def write(path: str | Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+def write(
+    path: str | Path,
+    tensors: Mapping[str, Tensor],
+    record: Mapping[str, Any],
+    *,
+    before: Path | None = None,
+    is_new: bool = False,
+) -> None:
     """Write the file: to a temporary one beside it, to the disk, and into its place; it is the old or the new one.
 
+    Args:
+        path: the file.
+        tensors: by name.
+        record: plain values.
+        before: where the old one goes.
+        is_new: there must be no old one, and there may be somebody else who is about to write one.
+
     Raises:
-        OSError: it cannot be written; what was there before is there still.
+        OSError: it cannot be written, such as FileExistsError; what was there before is there still.
+        ValueError: the record is longer than `read` would take.
     """
     path = Path(path)
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     header = {"convlab": json.dumps(record), "sha256": _BLANK.decode()}
     data = bytearray(safetensors.torch.save(whole, header))
     at = data.index(_FIELD + _BLANK) + len(_FIELD)
+    if int.from_bytes(data[:8], "little") > MOST_HEADER:
+        raise ValueError(f"what is to be kept beside the weights takes more than {MOST_HEADER / 2**20:.0f} MiB")
     data[at : at + len(_BLANK)] = hashlib.sha256(data).hexdigest().encode()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{next(_numbers)}.tmp")
+    # Not by the process's number alone: in a container each kernel may have the same.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    _being_written.add(temporary)
     try:
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
+        if is_new:
+            _put_where_none_is(temporary, path)
+        else:
+            if before is not None and path.exists():
+                path.replace(before)
+            temporary.replace(path)
+    finally:
         with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+            temporary.unlink(missing_ok=True)
+        _being_written.discard(temporary)
     _sync_directory(path.parent)
+
+
+def _put_where_none_is(temporary: Path, path: Path) -> None:
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        temporary.replace(path)
 
 
 def _sync_directory(directory: Path) -> None:
@@ -75,9 +114,10 @@ def _sync_directory(directory: Path) -> None:
 def clear_temporaries(path: str | Path) -> None:
     """Remove what an earlier process was killed in the middle of writing for `path`."""
     path = Path(path)
-    for stale in path.parent.glob(f".{path.name}.*.tmp"):
-        with contextlib.suppress(OSError):
-            stale.unlink()
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        if stale not in _being_written:
+            with contextlib.suppress(OSError):
+                stale.unlink()
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -92,7 +132,10 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safetensors.safe_open(path, "pt") as file:
             text = (file.metadata() or {})["convlab"]
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  # it is no dict
+            names = file.keys()
+            if len(names) > MOST_TENSORS:
+                raise ValueError(f"there are {len(names):,} of them")
+            tensors = {name: file.get_tensor(name).clone() for name in names}
     except (safetensors.SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{path.name} is no whole file of tensors: {error}.") from None
     return tensors, _record(path, text)

@@ -291,9 +291,9 @@ class Run(RunFacts):
         """Inside, the run stands still, in its present; after, it goes on if it did before."""
         with self._editing:
             runs = not self._control.standing
-            self.pause()
-            come_back(self)
-            try:
+            try:  # Ctrl-C may strike while it is waited for
+                self.pause()
+                come_back(self)
                 yield
             finally:
                 if runs:

@@ -6,17 +6,35 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from convlab.limits import check_choice, short
 from convlab.models._edit.history import capture as structure_of
 from convlab.models.borrow import Snapshot, snapshot
 from convlab.models.live import Edit, Place
 from convlab.schedule_spec import ScheduleSpec
-from convlab.spec import TrainSpec
+from convlab.spec import LIMITS, SCHEDULE_MODES, TrainSpec
 from convlab.training.checkpoint import from_plain, to_plain
-from convlab.training.history import Bookmark, EpochRecord
-from convlab.training.journal import Change
+from convlab.training.history import Bookmark
+from convlab.training.journal import LIVE_SETTINGS, Change
+from convlab.training.saved_checks import (
+    MOST_EDITS,
+    MOST_STEPS,
+    change,
+    epoch_record,
+    group,
+    moments,
+    number,
+    numpy_state,
+    own_state,
+    python_state,
+    scores,
+    torch_state,
+    whole,
+    yes_no,
+)
 from convlab.training.state import TrainerState
 from convlab.training.streams import Streams
 from convlab.training.trainer import Trainer
@@ -69,10 +87,10 @@ def pack(state: TrainerState, model: nn.Module) -> tuple[Tensors, Plain]:
         "scheduled": state.scheduled,
         "groups": [
             {
-                **{key: to_plain(value) for key, value in group.items() if key != "params"},
-                "params": [names[id(param)] for param in group["params"]],
+                **{key: to_plain(value) for key, value in one.items() if key != "params"},
+                "params": [names[id(param)] for param in one["params"]],
             }
-            for group in state.groups
+            for one in state.groups
         ],
         "moments": moments,
         "frozen": [names[id(param)] for param, requires, _ in state.structure.weights.grads if not requires],
@@ -81,7 +99,7 @@ def pack(state: TrainerState, model: nn.Module) -> tuple[Tensors, Plain]:
         "streams": _pack_streams(state.streams, "stream", tensors),
         "epoch_streams": state.epoch_streams and _pack_streams(state.epoch_streams, "epoch_stream", tensors),
         "best": state.best and asdict(state.best[0]),
-        "journal": [pack_change(change) for change in state.journal],
+        "journal": [pack_change(one) for one in state.journal],
     }
     return tensors, plain
 
@@ -95,9 +113,9 @@ def _pack_streams(streams: Streams, prefix: str, tensors: Tensors) -> Plain:
     }
 
 
-def pack_change(change: Change) -> Plain:
+def pack_change(one: Change) -> Plain:
     """A change in the journal."""
-    return {"step": change.step, "name": change.name, "old": _pack_value(change.old), "new": _pack_value(change.new)}
+    return {"step": one.step, "name": one.name, "old": _pack_value(one.old), "new": _pack_value(one.new)}
 
 
 def _pack_value(value: object) -> Any:
@@ -111,53 +129,48 @@ def _pack_value(value: object) -> Any:
 # -- from plain values ------------------------------------------------------------------------------------------------
 
 
-def unpack(trainer: Trainer, tensors: Tensors, plain: Plain, mark: Bookmark) -> TrainerState:
+def unpack(
+    trainer: Trainer, tensors: Tensors, plain: Plain, mark: Bookmark, journal: tuple[Change, ...]
+) -> TrainerState:
     """The state for `trainer`, whose model must have the structure by now; its values are put there."""
     model = trainer.model
     put_values(model, tensors, "model")
     frozen, still = set(map(str, plain["frozen"])), set(map(str, plain["eval"]))
     for name, param in model.named_parameters():
         param.requires_grad_(name not in frozen)
+    if not any(param.requires_grad for param in model.parameters()):
+        raise ValueError("all its weights are frozen")
     for name, module in model.named_modules():
         module.training = name not in still
-    layers = dict(model.named_modules())
-    dropouts: dict[nn.modules.dropout._DropoutNd, float] = {}
-    for name, (own, p) in plain["dropouts"].items():
-        layer = layers[name]
-        if not isinstance(layer, nn.modules.dropout._DropoutNd):
-            raise ValueError(f"{name} is no dropout layer")
-        layer.p, dropouts[layer] = float(p), float(own)
+    dropouts = _dropouts(model, plain["dropouts"])
     params = dict(model.named_parameters())
-    groups = [
-        {
-            **{key: _group_value(value) for key, value in group.items() if key != "params"},
-            "params": [params[name] for name in group["params"]],
-        }
-        for group in plain["groups"]
-    ]
     best = None
     if plain["best"] is not None:
-        best = EpochRecord(**plain["best"]), _snapshot_with(model, tensors, "best")
+        best = epoch_record(plain["best"]), _snapshot_with(model, tensors, "best")
+    settings = TrainSpec(**plain["settings"])
+    if fixed := trainer.spec.changes_to(settings).keys() - set(LIVE_SETTINGS):
+        raise ValueError(f"{', '.join(sorted(fixed))} changed in the run, which cannot be")
+    num_samples = trainer.data.train.num_samples
     return TrainerState(
-        settings=TrainSpec(**plain["settings"]),
-        epoch=int(plain["epoch"]),
-        position=int(plain["position"]),
-        within_epoch=bool(plain["within_epoch"]),
-        exhausted=bool(plain["exhausted"]),
+        settings=settings,
+        epoch=whole("epoch", plain["epoch"], int(LIMITS["epochs"].high)),
+        position=whole("position", plain["position"], num_samples if num_samples >= 0 else MOST_STEPS),
+        within_epoch=yes_no("within_epoch", plain["within_epoch"]),
+        exhausted=yes_no("exhausted", plain["exhausted"]),
         order=_order(tensors.get("order"), trainer),
-        seconds=float(plain["seconds"]),
-        scores=_scores(plain["scores"]),
-        last_lr=float(plain["last_lr"]),
-        scheduled=plain["scheduled"],
-        groups=groups,
-        moments=_moments(params, tensors, plain["moments"]),
+        seconds=number("seconds", plain["seconds"]),
+        scores=scores(plain["scores"]),
+        last_lr=number("lr", plain["last_lr"]),
+        scheduled=_scheduled(plain["scheduled"]),
+        groups=_groups(trainer, params, plain["groups"]),
+        moments=_moments(trainer, params, tensors, plain["moments"]),
         structure=structure_of(model),
         dropouts=dropouts,
         streams=_streams(trainer, plain["streams"], "stream", tensors),
         epoch_streams=plain["epoch_streams"] and _streams(trainer, plain["epoch_streams"], "epoch_stream", tensors),
         best=best,
         mark=mark,
-        journal=tuple(unpack_change(change) for change in plain["journal"]),
+        journal=journal,
         live=trainer.live,
         place=None if trainer.live is None else Place(journal=trainer.live.journal),
     )
@@ -196,9 +209,39 @@ def _snapshot_with(model: nn.Module, tensors: Tensors, prefix: str) -> Snapshot:
     return Snapshot(values, saved.buffers, saved.modes, saved.grads)
 
 
-def _group_value(value: Any) -> Any:
-    plain = from_plain(value)
-    return tuple(plain) if isinstance(plain, list) else plain
+def _groups(trainer: Trainer, params: Mapping[str, nn.Parameter], plain: list[Plain]) -> list[Plain]:
+    fresh = trainer.optimizer.param_groups
+    return [
+        {
+            **group({key: from_plain(value) for key, value in one.items() if key != "params"}, _settings_of(like)),
+            "params": [params[name] for name in one["params"]],
+        }
+        for one, like in zip(plain, fresh, strict=True)
+    ]
+
+
+def _settings_of(group: Plain) -> Plain:
+    return {key: value for key, value in group.items() if key != "params"}
+
+
+def _scheduled(plain: Plain) -> Plain:
+    check_choice("schedule_mode", plain["mode"], SCHEDULE_MODES)
+    number("lr", plain["base"])
+    for own in plain["own"]:
+        for name, value in own.items():
+            for one in value if name == "betas" else [value]:
+                number(name, one)
+    return {**plain, "over": str(plain["over"])[:300]}
+
+
+def _dropouts(model: nn.Module, plain: Plain) -> dict[nn.modules.dropout._DropoutNd, float]:
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.modules.dropout._DropoutNd)}
+    if set(layers) != set(plain):
+        raise ValueError(f"its dropout layers are {short(sorted(plain))}")
+    for name, (own, p) in plain.items():
+        number("dropout", own, 0, 1)
+        layers[name].p = number("dropout", p, 0, 1)
+    return {layers[name]: float(own) for name, (own, _) in plain.items()}
 
 
 def _order(order: Tensor | None, trainer: Trainer) -> Tensor | None:
@@ -210,22 +253,25 @@ def _order(order: Tensor | None, trainer: Trainer) -> Tensor | None:
     return order
 
 
-def _scores(sums: Any) -> tuple[float, int, int, int]:
-    loss, seen, hits, judged = sums
-    return float(loss), int(seen), int(hits), int(judged)
-
-
-def _moments(params: dict[str, nn.Parameter], tensors: Tensors, plain: Plain) -> dict[Any, dict[str, Any]]:
-    moments: dict[Any, dict[str, Any]] = {}
-    for name, values in plain.items():
-        param, prefix = params[name], f"optimizer.{name}."
-        kept: dict[str, Any] = {key: from_plain(value) for key, value in values.items()}
-        for full in [full for full in tensors if full.startswith(prefix) and "." not in full[len(prefix) :]]:
-            value = tensors[full]
-            # Like the parameter in memory, too: a kernel goes over both at once.
-            kept[full[len(prefix) :]] = torch.empty_like(param).copy_(value) if value.shape == param.shape else value
-        moments[param] = kept
-    return moments
+def _moments(
+    trainer: Trainer, params: dict[str, nn.Parameter], tensors: Tensors, plain: Plain
+) -> dict[Any, dict[str, Any]]:
+    kept: dict[str, dict[str, Any]] = {
+        name: {key: from_plain(value) for key, value in values.items()} for name, values in plain.items()
+    }
+    for full, value in tensors.items():
+        kind, _, rest = full.partition(".")
+        name, _, key = rest.rpartition(".")
+        if kind == "optimizer":
+            kept[name][key] = value
+    for name, values in kept.items():
+        param = params[name]
+        moments(type(trainer.optimizer), param, values)
+        for key, value in values.items():
+            if isinstance(value, Tensor) and value.shape == param.shape and key != "step":
+                # Like the parameter in memory, too: a kernel goes over both at once.
+                values[key] = torch.empty_like(param).copy_(value)
+    return {params[name]: values for name, values in kept.items()}
 
 
 def _streams(trainer: Trainer, plain: Plain, prefix: str, tensors: Tensors) -> Streams:
@@ -236,21 +282,34 @@ def _streams(trainer: Trainer, plain: Plain, prefix: str, tensors: Tensors) -> S
             f"the data and the model have other random generators of their own than those saved: {kinds}, not "
             f"{[kind for kind, _ in plain['own']]}"
         )
-    own = tuple((now.own[i][0], from_plain(was)) for i, (_, was) in enumerate(plain["own"]))
-    found = {
-        torch.device(name.partition(".")[2]): state
-        for name, state in tensors.items()
-        if name.partition(".")[0] == prefix
-    }
-    return Streams(found, from_plain(plain["python"]), from_plain(plain["numpy"]), own)
+    own = tuple((now.own[i][0], own_state(now.own[i][0], from_plain(was))) for i, (_, was) in enumerate(plain["own"]))
+    found: dict[torch.device, Tensor] = {}
+    for name, state in tensors.items():
+        kind, _, place = name.partition(".")
+        if kind == prefix:
+            found[torch.device(place)] = torch_state(torch.device(place), state)
+    if torch.device("cpu") not in found:
+        raise ValueError("the random numbers are missing")
+    return Streams(
+        found,
+        python_state(from_plain(plain["python"])),
+        numpy_state(np.random.MT19937(0), from_plain(plain["numpy"])),
+        own,
+    )
 
 
-def unpack_change(plain: Plain) -> Change:
-    """A change in the journal."""
-    step = plain["step"]
-    if not isinstance(step, int) or step < 0:
-        raise ValueError(f"a change stands at step {step!r}")
-    return Change(step, str(plain["name"]), _unpack_value(plain["old"]), _unpack_value(plain["new"]))
+def unpack_journal(plain: list[Plain], num_steps: int) -> tuple[Change, ...]:
+    """The changes of a run of so many steps."""
+    made = tuple(
+        change(Change(one["step"], str(one["name"]), _unpack_value(one["old"]), _unpack_value(one["new"])))
+        for one in plain
+    )
+    steps = [one.step for one in made]
+    if steps != sorted(steps) or (steps and steps[-1] > num_steps):
+        raise ValueError("the journal is not in order")
+    if (edits := sum(one.name == "edit" for one in made)) > MOST_EDITS:
+        raise ValueError(f"the network was edited {edits} times, more than {MOST_EDITS}")
+    return made
 
 
 def _unpack_value(value: Any) -> Any:

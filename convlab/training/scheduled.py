@@ -226,7 +226,7 @@ class Scheduled:
             self.mode, self.base = "scale", state["base"]
             self.set_schedule(ScheduleSpec.from_dict(state["spec"]) if state["spec"] else None)
             for part, values in zip(_parts(self.scheduler), state["schedulers"], strict=True):
-                vars(part).update({name: _plain_copy(value) for name, value in values.items()})
+                vars(part).update(_like(_plain_parts(part), values))
             for group, was in zip(self.optimizer.param_groups, kept, strict=True):
                 group.clear()
                 group.update(was)
@@ -257,6 +257,15 @@ def _is_plain(value: object) -> bool:
     if isinstance(value, list):
         return all(isinstance(one, bool | int | float) for one in value)
     return value is None or isinstance(value, bool | int | float)
+
+
+def _like(known: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, which may have been in a file: a scheduler has these names, and they are numbers or lists of them."""
+    for name, value in values.items():
+        lists = isinstance(value, list), isinstance(known.get(name), list)
+        if name not in known or lists[0] != lists[1] or not _is_plain(value):
+            raise ValueError(f"a scheduler has no {name!r:.40} that is {value!r:.40}")
+    return {name: _plain_copy(value) for name, value in values.items()}
 
 
 def _plain_copy(value: Any) -> Any:
