@@ -179,14 +179,24 @@ def ab(
             run = Run(network, found, recipe.replace(seed=seed), criterion=criterion, name=f"{side}, seed {seed}")
             if on_run is not None:
                 on_run(run)
-            run.start().wait()
-            if run.state == "stopped":
+            if not go_on():
+                run.stop()
+            if _train(run) == "stopped":
                 return ABResult(difference, *sides, tuple(done), whole=False)
             pair.append(run)
         for runs, run in zip(sides, pair, strict=True):
             runs.append(run)
         done.append(seed)
     return ABResult(difference, *sides, tuple(done), whole=True)
+
+
+def _train(run: Run) -> str:
+    try:
+        run.start()
+    except RuntimeError:
+        if run.state != "stopped":  # before it began, by whoever was told of it
+            raise
+    return run.wait().state
 
 
 def _network(model: Start, seed: int) -> nn.Module:
