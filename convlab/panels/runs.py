@@ -25,7 +25,7 @@ RESULTS: Final = (
     Column("best_valid_loss", "Best loss", "Lowest validation loss of any epoch.", numeric=True),
     Column("valid_accuracy", "Accuracy", "Share of the validation data that is right, last epoch.", numeric=True),
     Column("train_loss", "Train loss", "Training loss of the last epoch.", numeric=True),
-    Column("seconds", "Time, s", "Seconds that its epochs took.", numeric=True),
+    Column("seconds", "Time,\N{NO-BREAK SPACE}s", "Seconds that its epochs took.", numeric=True),
 )
 ALWAYS: Final = ("optimizer", "lr", "batch_size")
 _HELD: Final = ("params", "changes", "model", "data")

@@ -13,6 +13,7 @@ from convlab.models.live import Edit
 from convlab.panels.lab import Lab
 from convlab.panels.timeline import NOW, told
 from convlab.spec import TrainSpec
+from convlab.training.autosave import saved_runs
 from convlab.training.checkpoint import CheckpointError
 from convlab.training.fit import fit
 from convlab.training.run import Run
@@ -290,6 +291,8 @@ def test_a_bench_goes_on_with_what_another_kernel_left(tmp_path):
     assert whole.state == "finished", whole.traceback
     assert whole.history.train_loss.tolist() == killed.history.train_loss.tolist()
     assert whole.autosave.path == killed.autosave.path
+    fork = lab.fork(15, lr=0.01, wait=True)
+    assert fork.autosave.path in [one.path for one in saved_runs(tmp_path)]
     other = Lab(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), "digits")
     before = weights(other.model)
     with pytest.raises(CheckpointError, match="not the one that was saved"):
