@@ -17,6 +17,7 @@ from convlab.models.build import build
 from convlab.models.live import Edit, bind
 from convlab.net_spec import NetSpec
 from convlab.spec import TrainSpec
+from convlab.training.journal import Change
 from convlab.training.run import Run
 from convlab.training.runs import Runs
 from convlab.training.trainer import Criterion
@@ -153,7 +154,7 @@ def ab(
         >>> from convlab.models.gallery import lenet
         >>> result = ab(lenet(), "digits", TrainSpec(epochs=2), seeds=2, momentum=0.0)
         >>> result.difference
-        'momentum 0.9 → 0.0'
+        'momentum 0.9 → 0'
         >>> len(result.differences("valid_loss"))
         2
     """
@@ -163,7 +164,7 @@ def ab(
     if not change and edit is None:
         raise SpecError("nothing differs between A and B; try ab(model, data, spec, momentum=0.0).")
     other = spec.replace(**change)
-    told = [f"{name} {getattr(spec, name)} → {getattr(other, name)}" for name in change]
+    told = [str(Change(0, name, getattr(spec, name), getattr(other, name))) for name in change]
     difference = ", ".join([*told, *([str(edit)] if edit is not None else [])])
     found = resolve(data)
     sides: tuple[Runs, Runs] = Runs(), Runs()

@@ -85,7 +85,10 @@ export class RunsTable {
     const name = element("button", { type: "button" });
     name.addEventListener("click", () => this.tell("select", run, null));
     const note = element("input", { type: "text", maxlength: "200", placeholder: "add a note", title: "Yours to write." });
-    note.addEventListener("change", () => this.tell("note", run, note.value));
+    const tellNote = () => this.tell("note", run, note.value);
+    note.addEventListener("change", tellNote);
+    // JupyterLab takes Enter's own effect away.
+    note.addEventListener("keydown", (event) => event.key === "Enter" && tellNote());
     const remove = element("button", { type: "button", class: "is-remove" }, "✕");
     remove.addEventListener("click", () => this.tell("remove", run, null));
     const first = element("th", { scope: "row", class: "is-name" }, element("div", {}, shown, name));
