@@ -40,6 +40,7 @@ class LiveChart(anywidget.AnyWidget):
             10 steps, at most 0.9999.
         shows_lr: whether a third plot shows the lr, as it was and as it is planned.
         marks: what `mark` has set, each ``{"step": float, "label": str}``.
+        title: name of the run whose curves these are, shown where there are earlier ones beside it.
         provider: returns the whole content, ``{series: (x, y)}``, for a view that joins late; thin out a long history.
             It is called on whichever thread handles messages, while the chart's own lock is held: do not call the
             chart while holding a lock that the provider needs.
@@ -60,6 +61,7 @@ class LiveChart(anywidget.AnyWidget):
     smoothing = traitlets.Float(0.9, min=0.0, max=0.9999).tag(sync=True)
     shows_lr = traitlets.Bool(False).tag(sync=True)
     marks = traitlets.List(traitlets.Dict()).tag(sync=True)
+    title = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, *, log_scale: bool = False, smoothing: float = 0.9) -> None:
         self.provider: Callable[[], Mapping[str, Points]] | None = None

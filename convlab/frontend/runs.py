@@ -35,7 +35,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """One run: its number, its cells, whether its curve is drawn, its note, and why it cannot be removed if so."""
+    """One run: its number, its cells, whether its curve is drawn, its note, why it cannot be removed if so, and what
+    else there is to know of it.
+    """
 
     id: int
     name: str
@@ -44,10 +46,11 @@ class Line:
     note: str
     removable: bool
     why: str = ""
+    about: str = ""
 
 
 class RunsTable(anywidget.AnyWidget):
-    """Runs, one a line; sorting is the page's, all else is told to `on_act`.
+    """Runs, one a line; sorting is the page's, all else is told to `on_act`. A column ``"run"`` holds the names.
 
     Attributes:
         selected: the number of the run that the others are held against.

@@ -1,5 +1,6 @@
 """The A/B panel: the same training twice, with one thing changed, over several seeds."""
 
+import html
 import json
 import threading
 from collections.abc import Callable
@@ -17,10 +18,20 @@ from convlab.training.ab import ABResult, ab
 from convlab.training.run import Run
 from convlab.training.trainer import Criterion
 
-SETTINGS: Final = (
-    *("lr", "momentum", "optimizer", "batch_size", "weight_decay", "dropout", "label_smoothing", "clip_grad_norm"),
-    *("betas", "bf16", "channels_last"),
-)
+SETTINGS: Final = {
+    "lr": "0.01",
+    "momentum": "0.0",
+    "optimizer": "adamw",
+    "batch_size": "64",
+    "weight_decay": "0.0005",
+    "dropout": "0.5",
+    "label_smoothing": "0.1",
+    "clip_grad_norm": "1.0",
+    "betas": "[0.8, 0.99]",
+    "bf16": "true",
+    "channels_last": "true",
+}
+"""What may differ, each with a value to show how one is typed."""
 
 
 class ABPanel(widgets.VBox):
@@ -54,29 +65,55 @@ class ABPanel(widgets.VBox):
         self._run: Run | None = None
         self._going = False
         style = {"description_width": "auto"}
-        self.setting = widgets.Dropdown(options=SETTINGS, value="momentum", description="B differs in", style=style)
-        self.value = widgets.Text(description="which is", placeholder="such as 0.0 or adamw", style=style)
+        self.setting = widgets.Dropdown(
+            options=tuple(SETTINGS),
+            value="momentum",
+            # A Dropdown that has a description does not show its tooltip.
+            description='<span title="The one thing that A and B do not share.">B differs in</span>',
+            description_allow_html=True,
+            style=style,
+        )
+        self.value = widgets.Text(description="which is", style=style)
         self.value.tooltip = "B's value; A has the one of the Training tab."
         self.seeds = widgets.BoundedIntText(3, min=1, max=100, description="Seeds", style=style)
-        self.seeds.tooltip = "Pairs of runs; more of them tell an effect from noise."
-        self.start_button = widgets.Button(description="Run A/B", icon="play", tooltip="Train A and B in turn.")
+        self.seeds.tooltip = (
+            "Pairs of runs, each with an order of samples of its own; more of them tell an effect from luck."
+        )
+        self.seeds.add_class("convlab-seeds")
+        self.start_button = widgets.Button(
+            description="Run A/B", icon="play", tooltip="Train A and B in turn, for one seed after another."
+        )
         self.start_button.on_click(lambda _: self._guarded(self.start))
         self.stop_button = widgets.Button(
             description="Stop", icon="stop", tooltip="End; whole pairs are kept.", disabled=True
         )
         self.stop_button.on_click(lambda _: self.stop())
-        self.line = widgets.Label()
+        self.about = widgets.Label()
+        self.about.add_class("convlab-says")
+        self.line = widgets.HTML()
+        self.line.add_class("convlab-ab-line")
         self._messages = Messages()
         row = widgets.HBox([self.setting, self.value, self.seeds, self.start_button, self.stop_button])
         row.add_class("convlab-ab")
-        super().__init__([Style(), row, self.line, self._messages])
+        super().__init__([Style(), row, self.about, self.line, self._messages])
         self.add_class("convlab")
-        self.setting.observe(lambda _: self._say_a(), "value")
-        self._say_a()
+        for control in (self.setting, self.value, self.seeds):
+            control.observe(lambda _: self.refresh(), "value")
+        self.refresh()
 
-    def _say_a(self) -> None:
-        name = self.setting.value
-        self.line.value = f"A: {name} {getattr(self._spec(), name)}, all else as on the Training tab."
+    def refresh(self) -> None:
+        """Say what would be compared, with the settings as they stand."""
+        name, spec = str(self.setting.value), self._spec()
+        self.value.placeholder = f"such as {SETTINGS[name]}"
+        self.about.value = (
+            f"A: the settings of the Training tab, {name} {getattr(spec, name)}. "
+            f"B: the same, but {name} {self.value.value.strip() or '?'}. "
+            f"{2 * self.seeds.value} trainings of {spec.epochs:,} epochs, on copies: your model stays as it is."
+        )
+
+    def _say(self, text: str) -> None:
+        # A live region: a screen reader says it when it changes.
+        self.line.value = f'<div role="status" aria-live="polite">{html.escape(text)}</div>'
 
     def start(self) -> None:
         """Begin.
@@ -124,7 +161,7 @@ class ABPanel(widgets.VBox):
             nonlocal done
             done += 1
             self._run = run
-            self.line.value = f"{run.name}: run {done} of {total}"
+            self._say(f"Training {run.name}: run {done} of {total}.")
             self._add(run)
             if not self._going:  # stopped while it was made
                 run.stop(wait=False)
@@ -140,8 +177,9 @@ class ABPanel(widgets.VBox):
                 go_on=lambda: self._going,
                 **change,
             )
-            self.line.value = self.result.verdict("valid_loss" if self._data.valid is not None else "train_loss")
+            self._say(self.result.verdict("valid_loss" if self._data.valid is not None else "train_loss"))
         except Exception as error:
+            self._say("")
             self._messages.exception(error)
         finally:
             self._going, self._run = False, None

@@ -36,6 +36,7 @@ class Curve:
 
     def _begin(self, name: str, history: History) -> None:
         self._name, self._history = name, history
+        self.chart.title = name
         self._rows = self._epochs = self._journaled = 0
         self._stride = 1
         self._last_mark: tuple[str, float, object] = ("", 0.0, None)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import ipywidgets as widgets
 
@@ -13,6 +13,8 @@ from convlab.training.autosave import saved_runs
 from convlab.training.export import KINDS
 from convlab.training.run import Run
 from convlab.training.saved_run import SavedRun
+
+_STYLE: Final = {"description_width": "auto"}
 
 
 class Keep(widgets.VBox):
@@ -37,22 +39,26 @@ class Keep(widgets.VBox):
         self._selected, self._load, self._set = selected, load, autosave
         self._messages = Messages()
         self._latest = Latest(self._messages.exception)
-        style = {"description_width": "auto"}
-        self.directory = widgets.Text(str(directory), description="Directory", style=style, continuous_update=False)
+        self.directory = widgets.Text(str(directory), description="Directory", style=_STYLE, continuous_update=False)
         self.directory.tooltip = "Where runs are kept, seen from the notebook's own directory."
         self.autosave = widgets.Checkbox(is_on, description="Keep each run by epoch", indent=False)
         self.autosave.tooltip = "Write each run into the directory after every epoch, so that it outlives the kernel."
         self.save_button = _button("Save run", "save", "Write the selected run into the directory.", self._save)
-        self.kind = widgets.Dropdown(options=KINDS, value="csv", description="Export", style=style)
-        self.export_button = _button("Export", "download", "Write it beside the runs.", self._export)
-        self.found = widgets.Dropdown(options=[("nothing here yet", None)], description="On disk", style=style)
+        self.kind = _dropdown("as", "What is exported.", KINDS, "csv")
+        self.export_button = _button(
+            "Export", "download", "Write the selected run's numbers or pictures.", self._export
+        )
+        self.found = _dropdown(
+            "On disk", "The runs in the directory, latest first.", [("nothing here yet", None)], None
+        )
+        self.found.add_class("convlab-found")
         self.load_button = _button("Load", "folder-open", "Put it on the bench as it is.", lambda: self._open(False))
         self.resume_button = _button("Resume", "play", "Load it and go on training.", lambda: self._open(True))
         self.directory.observe(lambda _: self._on_place(), "value")
         self.autosave.observe(lambda _: self._on_place(), "value")
         self.found.observe(lambda _: self._enable(), "value")
         first = widgets.HBox([self.directory, self.autosave])
-        second = widgets.HBox([self.save_button, self.kind, self.export_button])
+        second = widgets.HBox([self.save_button, self.export_button, self.kind])
         third = widgets.HBox([self.found, self.load_button, self.resume_button])
         for row in (first, second, third):
             row.add_class("convlab-keep")
@@ -127,6 +133,12 @@ class Keep(widgets.VBox):
     def _opened(self, found: SavedRun, go_on: bool) -> None:
         self._load(found.path, go_on)
         self._messages.note(f"{found.name} is on the bench{', and goes on' if go_on else ''}.")
+
+
+def _dropdown(text: str, tooltip: str, options: Any, value: Any) -> widgets.Dropdown:
+    # A Dropdown that has a description does not show its tooltip.
+    label = f'<span title="{tooltip}">{text}</span>'
+    return widgets.Dropdown(options=options, value=value, description=label, description_allow_html=True, style=_STYLE)
 
 
 def _button(text: str, icon: str, tooltip: str, act: Callable[[], object]) -> widgets.Button:

@@ -72,14 +72,20 @@ def _runs(lab: Lab) -> widgets.Widget:
         lambda: lab.net or lab.model, lab.data, lambda: lab.spec, lab.watch_beside, lab.free_to_train, lab.criterion
     )
     keep = Keep(lambda: table.selected, lab.load, lab.keep_in, lab.autosave or "runs", lab.autosave is not None)
-    sections = widgets.Accordion([pairs, keep], titles=("A/B: does it matter?", "Keep: save, load, export"))
+    sections = widgets.Accordion([pairs, keep], titles=("A/B: does it matter?", "Keep: save, load, resume, export"))
 
     def follow() -> None:
         if lab.tabs.is_shown("Runs"):
             table.refresh()
 
+    def look() -> None:
+        if lab.tabs.is_shown("Runs"):
+            table.refresh()
+            keep.refresh()  # a run that is kept by epoch may have been written meanwhile
+
     lab.following.append(follow)
-    lab.on_tab.append(follow)
+    lab.on_spec.append(pairs.refresh)
+    lab.on_tab.append(look)
     return widgets.VBox([table, sections])
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convlab.models.live import Edit
+from convlab.training.autosave import Autosave
 from convlab.training.run import Run
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def fork(lab: Lab, step: int | None, run: Run | None, edit: Edit | None, name: s
         if not changes and run.shown_step is not None:
             changes = run.snapshots.at(step).state.settings.changes_to(lab.spec)
         new = run.fork(step, edit=edit, name=name, **changes)
+        if lab.autosave is not None:
+            new.autosave = Autosave(lab.autosave, new.name)
         lab.spec_of_present = None
         lab.show_spec(new.settings.changed(**changes))
         lab.take(new, Run.start)

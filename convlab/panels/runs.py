@@ -13,28 +13,22 @@ from convlab.frontend.style import Style
 from convlab.panels.curve import everything
 from convlab.panels.latest import Latest
 from convlab.panels.messages import Messages
+from convlab.panels.settings import TOOLTIPS
 from convlab.spec import TrainSpec
 from convlab.training.run import Run
 from convlab.training.runs import Runs, facts
 
 RESULTS: Final = (
-    Column("run", "Run", "Its name; click it to hold the others against it."),
+    Column("run", "Run", "Its name, and whether its curve is drawn below."),
     Column("state", "State", "What it is doing, or how it ended."),
-    Column("epochs_done", "Epochs", "Epochs that have ended.", numeric=True),
+    Column("epochs_done", "Epochs done", "Epochs that have ended.", numeric=True),
     Column("best_valid_loss", "Best loss", "Lowest validation loss of any epoch.", numeric=True),
-    Column("valid_loss", "Last loss", "Validation loss of the last epoch.", numeric=True),
-    Column(
-        "valid_accuracy",
-        "Accuracy",
-        "Share of the validation data that is right, last epoch.",
-        numeric=True,
-    ),
+    Column("valid_accuracy", "Accuracy", "Share of the validation data that is right, last epoch.", numeric=True),
     Column("train_loss", "Train loss", "Training loss of the last epoch.", numeric=True),
-    Column("seconds", "Time, s", "Seconds of training, pauses included.", numeric=True),
-    Column("params", "Parameters", "Numbers that the network learns or holds fixed.", numeric=True),
+    Column("seconds", "Time,\N{NO-BREAK SPACE}s", "Seconds that its epochs took.", numeric=True),
 )
 ALWAYS: Final = ("optimizer", "lr", "batch_size")
-_HELD: Final = ("changes", "parent", "model", "data")
+_HELD: Final = ("params", "changes", "model", "data")
 _DASH: Final = "-"
 
 
@@ -78,6 +72,7 @@ class RunsPanel(widgets.VBox):
         self.chart = LiveChart()
         self.chart.provider = self._points
         self.line = widgets.Label()
+        self.line.add_class("convlab-says")
         super().__init__([Style(), self.line, self.table, self._messages, self.chart])
         self.add_class("convlab").add_class("convlab-runs-panel")
         self._draw()
@@ -131,12 +126,25 @@ class RunsPanel(widgets.VBox):
         lines = [self._line(run, told[run], columns, base) for run in runs]
         self.table.show(columns, lines)
         self.table.selected = self._numbers[selected] if selected is not None else -1
-        self.line.value = (
-            "Orange is what differs from the selected run. Click a name to select it, a head to sort."
-            if runs
-            else "No runs yet: press Run on the Training tab."
-        )
+        self.line.value = self._told(runs, selected)
+        for part in (self.table, self.chart):
+            part.layout.display = None if runs else "none"
         self._draw_curves(runs, selected)
+
+    def _told(self, runs: list[Run], selected: Run | None) -> str:
+        if selected is None:
+            return "No runs yet: press Run on the Training tab, or compare two settings below."
+        if len(runs) == 1:
+            return f"So far there is only {selected.name}. With a second run, what differs between them is marked."
+        left_out = len(self._ticked(runs, selected)) - MAX_GHOSTS
+        return (
+            f"Held against {selected.name}: settings that differ from its own are marked. Press another run's name to "
+            "hold the others against that one; press a head to sort."
+            + (f" The chart has no room for {left_out} of the runs: untick some." if left_out > 0 else "")
+        )
+
+    def _ticked(self, runs: list[Run], selected: Run | None) -> list[Run]:
+        return [run for run in runs if run is not selected and run not in self._hidden]
 
     def _line(self, run: Run, row: dict[str, Any], columns: list[Column], base: dict[str, Any] | None) -> Line:
         results = {column.name for column in RESULTS}
@@ -147,14 +155,17 @@ class RunsPanel(widgets.VBox):
             was = _text(column.name, base[column.name]) if differs and base is not None else ""
             cells.append(Cell(_text(column.name, value), _key(value), differs, was))
         why = self._busy(run)
-        return Line(self._numbers[run], run.name, tuple(cells), run not in self._hidden, run.note, not why, why)
+        shown, came_from = run not in self._hidden, f"Forked from {row['parent']}." if row["parent"] else ""
+        return Line(self._numbers[run], run.name, tuple(cells), shown, run.note, not why, why, came_from)
 
     def _draw_curves(self, runs: list[Run], selected: Run | None) -> None:
-        others = [run for run in runs if run is not selected and run not in self._hidden][-MAX_GHOSTS:]
-        drawn = [(id(run), run.history.num_steps, run.history.num_epochs) for run in (*others, selected) if run]
+        others = self._ticked(runs, selected)[-MAX_GHOSTS:]
+        front = None if selected in self._hidden else selected
+        drawn = [(run and (id(run), run.history.num_steps, run.history.num_epochs)) for run in (front, *others)]
         if drawn == self._drawn:
             return
         self._drawn = drawn
+        self.chart.title = front.name if front is not None else ""
         self.chart.replace(self._points())
         self.chart.set_ghosts([{"name": run.name, "series": everything(run.history)} for run in others])
 
@@ -170,16 +181,26 @@ def _columns(rows: list[dict[str, Any]]) -> list[Column]:
     for name in (*settings, *_HELD):
         if name in ALWAYS or len({repr(row[name]) for row in rows}) > 1:
             numeric = all(isinstance(row[name], int | float) for row in rows)
-            shown.append(Column(name, name.replace("_", " "), _TOOLTIPS.get(name, f"{name} of the recipe."), numeric))
+            shown.append(Column(name, _label(name), _tooltip(name), numeric))
     return shown
+
+
+def _label(name: str) -> str:
+    words = "parameters" if name == "params" else name.replace("_", " ")
+    return words if name == "lr" else words.capitalize()
+
+
+def _tooltip(name: str) -> str:
+    if name in TOOLTIPS:  # the first sentence says what it is, the others when it can be moved
+        return TOOLTIPS[name].partition(". ")[0].rstrip(".") + ", as the run began."
+    return _TOOLTIPS.get(name, f"The argument {name} of TrainSpec, as the run began.")
 
 
 _TOOLTIPS: Final = {
     "changes": "What was changed while it trained, and after which step.",
-    "parent": "The run that it was forked from, and where.",
     "model": "The network's class.",
     "data": "What it was trained on.",
-    "lr": "Learning rate that it began with.",
+    "params": "Numbers that the network learns or holds fixed.",
 }
 
 

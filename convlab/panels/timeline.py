@@ -6,7 +6,6 @@ from typing import Any, Final
 import ipywidgets as widgets
 
 from convlab.training.run import Run
-from convlab.training.snapshots import RunSnapshot
 
 NOW: Final = -1
 """The slider's last place: for a slider of ipywidgets None is no place."""
@@ -41,6 +40,7 @@ class Timeline(widgets.HBox):
         )
         self.fork_button.on_click(lambda _: fork())
         self.line = widgets.Label()
+        self.line.add_class("convlab-says")
         super().__init__([self.slider, self.fork_button, self.line])
         self.add_class("convlab-timeline")
         self.show(None)
@@ -50,31 +50,41 @@ class Timeline(widgets.HBox):
         still = run is not None and run.state not in ("pending", "running") and len(run.snapshots) > 0
         self.slider.disabled = not still or run is None
         self.fork_button.disabled = not still
-        if run is None or not len(run.snapshots):
-            self.line.value = run.snapshots.note if run is not None else ""
+        self.line.value = told(run)
+        if run is None or not still:
             return
-        if not still:
-            self.line.value = "Pause to look back."
-            return
-        kept = list(run.snapshots)
         self._moving = True
         try:
             with self.slider.hold_sync():
-                self.slider.options = [*((str(one), one.step) for one in kept), ("now", NOW)]
+                self.slider.options = [*((str(one), one.step) for one in run.snapshots), ("now", NOW)]
                 self.slider.value = NOW if run.shown_step is None else run.shown_step
         finally:
             self._moving = False
-        self.tell(kept, run)
-
-    def tell(self, kept: list[RunSnapshot], run: Run) -> None:
-        """Say where the slider is."""
-        found = next((one for one in kept if one.step == run.shown_step), None)
-        note = f" {run.snapshots.note}" if run.snapshots.note else ""
-        if found is None:
-            self.line.value = f"now, after step {run.history.num_steps:,}.{note}"
-        else:
-            self.line.value = f"{found}. The controls show the settings of then: change one and fork.{note}"
 
     def _on_slider(self, change: Any) -> None:
         if not self._moving:
             self._look(None if change["new"] == NOW else change["new"])
+
+
+def told(run: Run | None) -> str:
+    """Where in its past a run is shown, and what can be done there.
+
+    Example:
+        >>> told(None)
+        'Nothing to look back on yet: press Run.'
+    """
+    if run is None or run.state == "pending":
+        return "Nothing to look back on yet: press Run."
+    note = f" {run.snapshots.note}" if run.snapshots.note else ""
+    if not len(run.snapshots):
+        return note.strip()
+    if run.state == "running":
+        return "Pause or stop the training to look back."
+    found = next((one for one in run.snapshots if one.step == run.shown_step), None)
+    if found is None:
+        return f"This is the present, after step {run.history.num_steps:,}. Drag to the left to look back.{note}"
+    present = "" if run.ended else " Resume goes on from the present."
+    return (
+        f"Looking back at {found}. Weights and settings are those of then: change a setting and press Fork here to "
+        f"see what it would have led to.{present}{note}"
+    )

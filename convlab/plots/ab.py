@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from matplotlib.ticker import MaxNLocator
+
 from convlab.plots.figure import axes_or_new
 from convlab.plots.history import TRAIN, VALID
 
@@ -24,7 +26,9 @@ def plot_ab(result: "ABResult", ax: "Axes | None" = None) -> "Axes":
             named = None if number else label
             ax.plot([one.epoch for one in epochs], losses, line, color=colour, alpha=0.7, label=named)
     ax.set_xlabel("epoch")
-    ax.set_ylabel("validation loss")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    validated = all(one.valid_loss is not None for run in result.a for one in run.history.epochs)
+    ax.set_ylabel("validation loss" if validated else "training loss")
     ax.grid(alpha=0.25)
     if result.a:
         for text in ax.legend(frameon=False, fontsize="small").get_texts():

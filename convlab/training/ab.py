@@ -17,6 +17,7 @@ from convlab.models.build import build
 from convlab.models.live import Edit, bind
 from convlab.net_spec import NetSpec
 from convlab.spec import TrainSpec
+from convlab.training.journal import Change
 from convlab.training.run import Run
 from convlab.training.runs import Runs
 from convlab.training.trainer import Criterion
@@ -153,7 +154,7 @@ def ab(
         >>> from convlab.models.gallery import lenet
         >>> result = ab(lenet(), "digits", TrainSpec(epochs=2), seeds=2, momentum=0.0)
         >>> result.difference
-        'momentum 0.9 → 0.0'
+        'momentum 0.9 → 0'
         >>> len(result.differences("valid_loss"))
         2
     """
@@ -163,7 +164,7 @@ def ab(
     if not change and edit is None:
         raise SpecError("nothing differs between A and B; try ab(model, data, spec, momentum=0.0).")
     other = spec.replace(**change)
-    told = [f"{name} {getattr(spec, name)} → {getattr(other, name)}" for name in change]
+    told = [str(Change(0, name, getattr(spec, name), getattr(other, name))) for name in change]
     difference = ", ".join([*told, *([str(edit)] if edit is not None else [])])
     found = resolve(data)
     sides: tuple[Runs, Runs] = Runs(), Runs()
@@ -179,15 +180,24 @@ def ab(
             run = Run(network, found, recipe.replace(seed=seed), criterion=criterion, name=f"{side}, seed {seed}")
             if on_run is not None:
                 on_run(run)
-            if not run.ended:  # whoever watches may have stopped it
-                run.start().wait()
-            if run.state == "stopped":
+            if not go_on():
+                run.stop()
+            if _train(run) == "stopped":
                 return ABResult(difference, *sides, tuple(done), whole=False)
             pair.append(run)
         for runs, run in zip(sides, pair, strict=True):
             runs.append(run)
         done.append(seed)
     return ABResult(difference, *sides, tuple(done), whole=True)
+
+
+def _train(run: Run) -> str:
+    try:
+        run.start()
+    except RuntimeError:
+        if run.state != "stopped":  # before it began, by whoever was told of it
+            raise
+    return run.wait().state
 
 
 def _network(model: Start, seed: int) -> nn.Module:

@@ -114,6 +114,7 @@ class Snapshots(Sequence[RunSnapshot]):
         with self._lock:
             if self._kept and self._kept[-1].step == snapshot.step:
                 self._kept.pop()
+                self.taken -= 1
             self._kept.append(snapshot)
             self.taken += 1
             while len(self._kept) > 2 and (len(self._kept) > self.most or self._num_bytes() > self.budget):

@@ -88,6 +88,11 @@ def test_a_page_that_comes_back_finds_the_run(page, notebook):
     stood = bench.steps_done()
     assert bench.step == stood > before
     expect(chart.get_by_role("img")).to_have_attribute("aria-label", re.compile(f"step {stood}:"))
+    # Its past is there as well.
+    expect(bench.root.locator(".convlab-timeline")).to_contain_text(f"This is the present, after step {stood:,}.")
+    bench.type("Home", name="Look back")
+    expect(bench.root.locator(".convlab-timeline")).to_contain_text("Looking back at step 0: the start.")
+    expect(bench.slider()).to_have_attribute("aria-valuetext", "0.05")
     bench.screenshot()
     # All of it was sent again: the axis begins where the run began.
     assert len(bench.eval("[int(step) for step in lab.curve.chart.provider()['train_loss'][0]]")) == stood

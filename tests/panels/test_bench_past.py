@@ -1,16 +1,19 @@
 """The bench looks back, forks, compares, keeps: all without a page."""
 
 import json
+import time
 
 import pytest
 import torch
 from torch import nn
 
+from convlab.frontend.chart import MAX_GHOSTS
 from convlab.models.gallery import lenet
 from convlab.models.live import Edit
 from convlab.panels.lab import Lab
-from convlab.panels.timeline import NOW
+from convlab.panels.timeline import NOW, told
 from convlab.spec import TrainSpec
+from convlab.training.autosave import saved_runs
 from convlab.training.checkpoint import CheckpointError
 from convlab.training.fit import fit
 from convlab.training.run import Run
@@ -43,10 +46,10 @@ def test_the_slider_shows_the_model_as_it_was_and_the_controls_of_then(lab):
     slider.value = 15
     assert not equal(weights(lab.model), end)
     assert run.shown_step == 15
-    assert "step 15: the end of epoch 1" in lab.timeline.line.value
+    assert lab.timeline.line.value.startswith("Looking back at step 15: the end of epoch 1. Weights and settings are")
     slider.value = NOW
     assert equal(weights(lab.model), end)
-    assert lab.timeline.line.value == "now, after step 45."
+    assert lab.timeline.line.value == "This is the present, after step 45. Drag to the left to look back."
 
 
 def test_fork_here_takes_what_was_moved_while_looking_back(lab):
@@ -64,7 +67,8 @@ def test_fork_here_takes_what_was_moved_while_looking_back(lab):
     assert lab.spec.lr == 0.01
     again = fit(lenet(), "digits", SPEC.replace(threads=fork.threads), journal=fork.journal)
     assert again.history.train_loss.tolist() == fork.history.train_loss.tolist()
-    assert lab.curve.chart.ghosts == ["run 1"]
+    assert (lab.curve.chart.title, lab.curve.chart.ghosts) == (fork.name, ["run 1"])
+    assert fork.snapshots.note == ""  # none was let go: some took the place of others of the same step
 
 
 def test_a_paused_run_that_was_looked_back_in_goes_on_as_if_nothing_had_been(lab):
@@ -75,6 +79,7 @@ def test_a_paused_run_that_was_looked_back_in_goes_on_as_if_nothing_had_been(lab
     lab.step()
     lab.rewind(15)
     assert lab.spec.lr == 0.05
+    assert "Resume goes on from the present." in lab.timeline.line.value
     lab.set(momentum=0.5)  # for a fork that nobody makes
     lab.run(wait=True)
     assert lab.spec.lr == 0.02
@@ -90,8 +95,12 @@ def test_what_cannot_be_is_said_in_the_panel_and_raised_by_the_method(lab):
     with pytest.raises(LookupError, match="no run to fork"):
         lab.fork()
     lab.set(epochs=100_000)
+    assert lab.timeline.line.value == "Nothing to look back on yet: press Run."
     run = lab.run(wait=False)
     assert lab.timeline.slider.disabled
+    while run.state == "pending":
+        time.sleep(0.01)
+    assert told(run) == "Pause or stop the training to look back."
     with pytest.raises(RuntimeError, match=r"run.pause\(\)"):
         lab.rewind(0)
     lab.pause()
@@ -157,6 +166,7 @@ def panels(lab):
 def test_the_table_marks_what_differs_and_takes_notes_ticks_and_removals(lab):
     table, *_ = panels(lab)
     assert "No runs yet" in table.line.value
+    assert table.table.layout.display == table.chart.layout.display == "none"
     first = lab.run(wait=True)
     lab.set(lr=0.5)
     second = lab.run(wait=True)
@@ -167,12 +177,14 @@ def test_the_table_marks_what_differs_and_takes_notes_ticks_and_removals(lab):
     assert lines["run 1"]["cells"][at] == {"text": "0.05", "sort": 0.05, "differs": True, "was": "0.5"}
     assert not lines["run 2"]["cells"][at]["differs"]
     assert "momentum" not in table.columns  # the same in both
+    assert table.line.value.startswith("Held against run 2: settings that differ from its own are marked.")
+    assert table.table.layout.display is None
     assert table.chart.ghosts == ["run 1"]
     table.table._told(None, {"type": "select", "run": 0, "value": None}, None)
     assert table.selected is first
     assert table.chart.ghosts == ["run 2"]
     table.table._told(None, {"type": "shown", "run": 1, "value": False}, None)
-    assert table.chart.ghosts == []
+    assert (table.chart.title, table.chart.ghosts) == ("run 1", [])
     table.table._told(None, {"type": "note", "run": 1, "value": "<b>too high"}, None)
     assert second.note == "<b>too high"
     for nonsense in ({"type": "remove", "run": 7, "value": None}, {"type": "note", "run": 1, "value": 3}, {}):
@@ -181,6 +193,21 @@ def test_the_table_marks_what_differs_and_takes_notes_ticks_and_removals(lab):
     table.table._told(None, {"type": "remove", "run": 0, "value": None}, None)
     assert list(lab.runs) == [second]
     assert [line["name"] for line in table.table.lines] == ["run 2"]
+
+
+def test_more_curves_than_the_chart_holds_are_told(lab):
+    table, *_ = panels(lab)
+    for _ in range(MAX_GHOSTS + 3):
+        lab.step()
+        lab.stop()
+    table._draw()
+    assert "The chart has no room for 2 of the runs: untick some." in table.line.value
+    table.table._told(None, {"type": "shown", "run": 0, "value": False}, None)
+    table.table._told(None, {"type": "shown", "run": 1, "value": False}, None)
+    assert "no room" not in table.line.value
+    table.table._told(None, {"type": "shown", "run": MAX_GHOSTS + 2, "value": False}, None)
+    assert table.chart.title == ""  # nothing is in front
+    assert len(table.chart.ghosts) == MAX_GHOSTS
 
 
 def test_a_run_that_is_on_cannot_be_removed(lab):
@@ -202,6 +229,7 @@ def test_ab_from_the_panel(lab):
     before = weights(lab.model)
     pairs.setting.value, pairs.value.value, pairs.seeds.value = "momentum", "0.0", 2
     lab.set(epochs=1)
+    assert "momentum 0.9. B: the same, but momentum 0.0. 4 trainings of 1 epochs" in pairs.about.value
     pairs.start_button.click()
     pairs.wait()
     assert "over 2 seeds" in pairs.line.value
@@ -263,6 +291,8 @@ def test_a_bench_goes_on_with_what_another_kernel_left(tmp_path):
     assert whole.state == "finished", whole.traceback
     assert whole.history.train_loss.tolist() == killed.history.train_loss.tolist()
     assert whole.autosave.path == killed.autosave.path
+    fork = lab.fork(15, lr=0.01, wait=True)
+    assert fork.autosave.path in [one.path for one in saved_runs(tmp_path)]
     other = Lab(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), "digits")
     before = weights(other.model)
     with pytest.raises(CheckpointError, match="not the one that was saved"):

@@ -138,12 +138,22 @@ def test_networks_made_from_a_seed_and_edits():
 
 def test_it_can_be_stopped_between_runs_and_in_one():
     asked = []
-    result = ab(droppy(), DATA, SPEC, seeds=3, lr=0.1, go_on=lambda: asked.append(0) or len(asked) < 4)
+    result = ab(droppy(), DATA, SPEC, seeds=3, lr=0.1, go_on=lambda: asked.append(0) or len(asked) < 7)
     assert (result.whole, result.seeds, len(result.a)) == (False, (0,), 1)
     assert "one seed: it may be noise" in result.verdict()
     stopped = ab(droppy(), DATA, SPEC, lr=0.1, on_run=lambda run: run.watch(lambda r: r.stop(wait=False)))
     assert (stopped.whole, stopped.seeds) == (False, ())
     assert stopped.verdict() == "No pair of runs was trained to its end."
+
+
+def test_it_can_be_stopped_in_the_moment_before_a_run():
+    told = []
+    stopped = ab(droppy(), DATA, SPEC, lr=0.1, on_run=lambda run: told.append(run.stop()))
+    assert (stopped.whole, stopped.seeds) == (False, ())
+    # Whoever is told of the run may say no more than that nothing shall go on.
+    stopped = ab(droppy(), DATA, SPEC, lr=0.1, on_run=told.append, go_on=lambda: len(told) < 2)
+    assert (stopped.whole, stopped.seeds) == (False, ())
+    assert [(run.state, run.history.num_steps) for run in told] == [("stopped", 0)] * 2
 
 
 def test_what_cannot_be_compared_is_refused():

@@ -1,25 +1,32 @@
 import { element } from "./element.js";
 
 /**
- * The names of the earlier runs, in the corner of the plot; pointing at one, or pressing it, brings its lines out.
+ * The names of the runs, the present one's first, in the corner of the plot; pointing at one, or pressing it, brings its lines out.
  * @param {(index: number | null) => void} onHighlight
  */
 export function makeGhostNames(onHighlight) {
-  const root = element("div", { class: "convlab-chart-ghosts", role: "group", "aria-label": "Earlier runs" });
+  const root = element("div", { class: "convlab-chart-ghosts", role: "group", "aria-label": "Runs" });
   /** @type {number | null} */
   let pinned = null;
   let shown = "";
+  /** @type {HTMLElement[]} */
+  let buttons = [];
 
   return {
     root,
-    /** @param {import("./store.js").Ghost[]} ghosts */
-    show(ghosts) {
+    /**
+     * @param {import("./store.js").Ghost[]} ghosts
+     * @param {string} title
+     */
+    show(ghosts, title) {
       const names = ghosts.map((ghost) => ghost.name);
-      if (shown === JSON.stringify(names)) return;
-      shown = JSON.stringify(names);
+      if (shown === JSON.stringify([names, title])) return;
+      shown = JSON.stringify([names, title]);
       pinned = null;
       onHighlight(null);
-      root.replaceChildren(...names.map(button));
+      buttons = names.map(button);
+      const current = title && names.length ? [element("span", { title: `In colour: ${title}` }, title)] : [];
+      root.replaceChildren(...current, ...buttons);
     },
   };
 
@@ -33,7 +40,7 @@ export function makeGhostNames(onHighlight) {
     for (const event of ["pointerleave", "blur"]) made.addEventListener(event, () => onHighlight(pinned));
     made.addEventListener("click", () => {
       pinned = pinned === i ? null : i;
-      [...root.children].forEach((child, j) => child.setAttribute("aria-pressed", String(pinned === j)));
+      buttons.forEach((child, j) => child.setAttribute("aria-pressed", String(pinned === j)));
       onHighlight(pinned);
     });
     return made;

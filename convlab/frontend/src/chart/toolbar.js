@@ -3,17 +3,14 @@ import { element } from "./element.js";
 /** Steps that a smoothed curve looks back on: the stops of the slider. */
 const SPANS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
 
-let made = 0;
-
 /**
  * The controls of one view; they show and set the traits `log_scale` and `smoothing`.
  * @param {{get: (name: string) => any, set: (name: string, value: unknown) => void, resetZoom: () => void}} chart
  */
 export function makeToolbar(chart) {
-  const id = `convlab-chart-smoothing-${++made}`;
   const log = element("input", { type: "checkbox" });
-  const slider = element("input", { id, type: "range", min: "0", max: String(SPANS.length - 1), step: "1" });
-  const span = element("output", { for: id });
+  const slider = element("input", { type: "range", min: "0", max: String(SPANS.length - 1), step: "1" });
+  const span = element("output");
   const reset = element("button", { type: "button", title: "Show all steps (or double-click a plot)" }, "All steps");
   reset.hidden = true;
   log.addEventListener("change", () => chart.set("log_scale", log.checked));
@@ -30,7 +27,7 @@ export function makeToolbar(chart) {
     ),
     element(
       "label",
-      { title: "Average the training curves over about this many steps; the raw curve stays faint", for: id },
+      { title: "Average the training curves over about this many steps; the raw curve stays faint" },
       "Smoothing",
       slider,
     ),

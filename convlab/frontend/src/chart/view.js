@@ -91,7 +91,7 @@ export class View {
     const size = new ResizeObserver(schedule);
     size.observe(this.root);
     this.store.listeners.add(schedule);
-    this.model.on("change:smoothing change:marks", schedule);
+    this.model.on("change:smoothing change:marks change:title", schedule);
     this.model.on("change:log_scale change:shows_lr", rebuild);
     this.area.addEventListener("keydown", (event) => this.#onKey(event));
     // Read aloud while it is moved by key, silent while it runs.
@@ -101,7 +101,7 @@ export class View {
       onThemeChange(rebuild),
       () => size.disconnect(),
       () => this.store.listeners.delete(schedule),
-      () => this.model.off("change:smoothing change:marks", schedule),
+      () => this.model.off("change:smoothing change:marks change:title", schedule),
       () => this.model.off("change:log_scale change:shows_lr", rebuild),
     ];
   }
@@ -136,9 +136,9 @@ export class View {
     this.plots.loss?.draw(linesOf(this.store, "loss", { ...look, positive: this.model.get("log_scale") }));
     this.plots.accuracy?.draw(linesOf(this.store, "accuracy", { ...look, positive: false }));
     this.plots.lr?.draw(linesOf(this.store, "lr", { ...look, positive: false }));
-    this.ghostNames.show(this.store.ghosts);
+    this.ghostNames.show(this.store.ghosts, this.model.get("title"));
     this.toolbar.show(this.zoom !== null);
-    this.empty.hidden = this.store.lastStep !== null;
+    this.empty.hidden = this.store.lastStep !== null || this.store.ghosts.length > 0;
     this.#showValues();
     const hint = this.store.lastStep === null ? EMPTY : "Arrow keys read the values";
     this.area.setAttribute("aria-label", `${describe(this.store)} ${hint}.`);

@@ -12,6 +12,7 @@ export function nameControls(panel) {
       own.observe(control, { subtree: true, childList: true, attributeFilter: ["title", "aria-valuetext", "disabled"] });
       name(control);
     }
+    for (const head of panel.querySelectorAll(".jupyter-widget-Collapse-header")) unfold(head);
     // The text beside them says it: a bar has no name, and an icon's would be its glyph.
     for (const mute of panel.querySelectorAll(".progress, .fa")) set(mute, "aria-hidden", "true");
   };
@@ -38,6 +39,24 @@ function name(control) {
     set(handle, "aria-valuetext", control.querySelector(".widget-readout")?.textContent ?? "");
     set(handle, "aria-disabled", String(handle.closest("[disabled]") !== null));
   }
+}
+
+/**
+ * ipywidgets' accordion opens to the mouse alone.
+ * @param {Element} head
+ */
+function unfold(head) {
+  if (!(head instanceof HTMLElement) || head.getAttribute("role") === "button") return;
+  const isOpen = () => String(head.parentElement?.classList.contains("jupyter-widget-Collapse-open"));
+  for (const [attribute, value] of Object.entries({ role: "button", tabindex: "0", "aria-expanded": isOpen() })) {
+    head.setAttribute(attribute, value);
+  }
+  head.addEventListener("click", () => queueMicrotask(() => set(head, "aria-expanded", isOpen())));
+  head.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    head.click();
+  });
 }
 
 /**

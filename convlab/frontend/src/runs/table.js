@@ -3,11 +3,14 @@ import { element } from "../chart/element.js";
 /**
  * @typedef {{name: string, label: string, tooltip: string, numeric: boolean}} Column
  * @typedef {{text: string, sort: number | string | null, differs: boolean, was: string}} Cell
- * @typedef {{id: number, name: string, cells: Cell[], shown: boolean, note: string, removable: boolean, why: string}} Row
+ * @typedef {{id: number, name: string, cells: Cell[], shown: boolean, note: string, removable: boolean, why: string, about: string}} Row
  * @typedef {(type: "select" | "shown" | "note" | "remove", run: number, value: any) => void} Tell
  */
 
-/** One line a run. A click on a head sorts, a click on a name makes that run the one that others are held against. */
+/** The column of the names. */
+const NAME = "run";
+
+/** One line a run. A head is a button that sorts, a name one that makes its run the one that others are held against. */
 export class RunsTable {
   /** @param {Tell} tell */
   constructor(tell) {
@@ -15,7 +18,8 @@ export class RunsTable {
     this.head = element("tr");
     this.body = element("tbody");
     const table = element("table", {}, element("thead", {}, this.head), this.body);
-    this.root = element("div", { class: "convlab-runs-scroll" }, table);
+    // Wider than a narrow page: with the focus on it, arrow keys scroll it.
+    this.root = element("div", { class: "convlab-runs-scroll", tabindex: "0", role: "region", "aria-label": "Table of runs" }, table);
     /** @type {{by: string, down: boolean} | null} */
     this.order = null;
     this.drawn = "";
@@ -33,8 +37,8 @@ export class RunsTable {
     const shape = JSON.stringify([columns, this.order]);
     if (shape !== this.drawn) {
       this.drawn = shape;
-      this.head.replaceChildren(head("Chart", "Draw this run's curve below."), ...columns.map((one) => this.#sorter(one)));
-      this.head.append(head("Note", "Yours to write."), head("", ""));
+      const last = element("th", { scope: "col", "aria-label": "Remove" });
+      this.head.replaceChildren(...columns.map((one) => this.#sorter(one)), head("Note", "Yours to write."), last);
     }
     const kept = new Map(rows.map((row) => [row.id, this.lines.get(row.id) ?? this.#line(row.id)]));
     this.lines = kept;
@@ -58,7 +62,9 @@ export class RunsTable {
       if (this.given) this.show(...this.given);
       /** @type {HTMLElement | null} */ (this.head.querySelector(`[data-name="${CSS.escape(column.name)}"] button`))?.focus();
     });
-    return element("th", { scope: "col", "aria-sort": by, "data-name": column.name, class: kind(column) }, button);
+    const made = element("th", { scope: "col", "aria-sort": by, "data-name": column.name, class: kind(column) }, button);
+    made.classList.toggle("is-name", column.name === NAME);
+    return made;
   }
 
   /**
@@ -74,17 +80,19 @@ export class RunsTable {
 
   /** @param {number} run */
   #line(run) {
-    const shown = element("input", { type: "checkbox" });
+    const shown = element("input", { type: "checkbox", title: "Draw its curve below." });
     shown.addEventListener("change", () => this.tell("shown", run, shown.checked));
-    const note = element("input", { type: "text", maxlength: "200", placeholder: "…", "aria-label": "Note" });
-    note.addEventListener("change", () => this.tell("note", run, note.value));
+    const name = element("button", { type: "button" });
+    name.addEventListener("click", () => this.tell("select", run, null));
+    const note = element("input", { type: "text", maxlength: "200", placeholder: "add a note", title: "Yours to write." });
+    const tellNote = () => this.tell("note", run, note.value);
+    note.addEventListener("change", tellNote);
+    // JupyterLab takes Enter's own effect away.
+    note.addEventListener("keydown", (event) => event.key === "Enter" && tellNote());
     const remove = element("button", { type: "button", class: "is-remove" }, "✕");
     remove.addEventListener("click", () => this.tell("remove", run, null));
-    const line = element("tr", {}, element("td", {}, shown), element("td", {}, note), element("td", {}, remove));
-    line.addEventListener("click", (event) => {
-      if (/** @type {Element} */ (event.target).closest("td.is-cell")) this.tell("select", run, null);
-    });
-    return line;
+    const first = element("th", { scope: "row", class: "is-name" }, element("div", {}, shown, name));
+    return element("tr", {}, first, element("td", {}, note), element("td", {}, remove));
   }
 }
 
@@ -96,24 +104,42 @@ export class RunsTable {
  */
 function fill(line, columns, row, selected) {
   line.classList.toggle("is-selected", row.id === selected);
-  line.setAttribute("aria-selected", String(row.id === selected));
   const [first] = line.children;
   const [note, last] = [...line.children].slice(-2);
-  const shown = /** @type {HTMLInputElement} */ (first.firstChild);
+  const shown = /** @type {HTMLInputElement} */ (first.querySelector("input"));
+  const name = /** @type {HTMLButtonElement} */ (first.querySelector("button"));
+  name.textContent = row.name;
+  name.title = `Hold the others against ${row.name}. ${row.about}`.trim();
+  name.setAttribute("aria-pressed", String(row.id === selected));
   shown.checked = row.shown;
   shown.setAttribute("aria-label", `Draw ${row.name}`);
   const input = /** @type {HTMLInputElement} */ (note.firstChild);
+  input.setAttribute("aria-label", `Note on ${row.name}`);
   if (document.activeElement !== input) input.value = row.note;
   const remove = /** @type {HTMLButtonElement} */ (last.firstChild);
   remove.disabled = !row.removable;
   remove.title = row.removable ? `Take ${row.name} out of the table.` : row.why;
   remove.setAttribute("aria-label", `Remove ${row.name}`);
   const cells = row.cells.map((cell, i) => {
+    if (columns[i].name === NAME) return first;
     const made = element("td", { class: `is-cell ${kind(columns[i])}${cell.differs ? " is-different" : ""}` }, cell.text);
     made.title = cell.differs ? `${cell.text}, in the selected run ${cell.was}` : cell.text;
     return made;
   });
-  line.replaceChildren(first, ...cells, note, last);
+  replaceAround(line, [...cells, note, last]);
+}
+
+/**
+ * What is taken out of the page, if only for a moment, loses the focus: what was there before stays where it is.
+ * @param {Element} parent
+ * @param {Element[]} children
+ */
+function replaceAround(parent, children) {
+  const kept = new Set(children);
+  for (const child of [...parent.children]) if (!kept.has(child)) child.remove();
+  children.forEach((child, i) => {
+    if (parent.children[i] !== child) parent.insertBefore(child, parent.children[i] ?? null);
+  });
 }
 
 /** @param {Column} column */
