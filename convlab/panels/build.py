@@ -41,6 +41,8 @@ WORDS: Final = {
     "hidden": "Units of the layers between the blocks and the classes, such as 64 or 120, 84; none if empty.",
 }
 
+HEAD_KIND: Final = "flatten: every position has weights of its own. avg: the average of each feature map. pixels: a class for every pixel."
+
 
 class NetBuilder(widgets.VBox):
     """Choose a network, or put blocks one after the other; shapes, fields, cost and code follow at once.
@@ -145,6 +147,8 @@ class NetBuilder(widgets.VBox):
             blocks.insert(at + 1, blocks[at].replace(pool="none") if name == "add" and blocks else blocks[at])
             to = at + 1
         elif name == "remove":
+            if len(blocks) == 1:
+                raise SpecError("the last block cannot be removed; change it, or choose a network above.")
             del blocks[at]
             to = max(0, at - 1)
         else:
@@ -293,7 +297,7 @@ def _of(kind: str) -> list[str]:
 
 
 def _control(kind: str, name: str) -> Any:
-    tooltip = WORDS.get(name, "")
+    tooltip = HEAD_KIND if (kind, name) == ("Head", "kind") else WORDS.get(name, "")
     if name in CHOICES[kind]:
         return _menu(name, CHOICES[kind][name], tooltip)
     if name == "bias":

@@ -28,6 +28,10 @@ class Wishes:
         self.refusal: SpecError | None = None
         lab.settings.observe(self._on_spec, "spec")
 
+    def __len__(self) -> int:
+        """How many are not in force yet."""
+        return len(self._wishes)
+
     def begin(self) -> None:
         """Another run is to be followed, from its first change on."""
         self._wishes, self._followed = [], 0
