@@ -41,7 +41,10 @@ WORDS: Final = {
     "hidden": "Units of the layers between the blocks and the classes, such as 64 or 120, 84; none if empty.",
 }
 
-HEAD_KIND: Final = "flatten: every position has weights of its own. avg: the average of each feature map. pixels: a class for every pixel."
+HEAD_KIND: Final = (
+    "flatten: every position has weights of its own. avg: the average of each feature map. "
+    "pixels: a class for every pixel."
+)
 
 
 class NetBuilder(widgets.VBox):
