@@ -12,7 +12,10 @@ export function nameControls(panel) {
       own.observe(control, { subtree: true, childList: true, attributeFilter: ["title", "aria-valuetext", "disabled"] });
       name(control);
     }
-    for (const head of panel.querySelectorAll(".jupyter-widget-Collapse-header")) unfold(head);
+    for (const head of panel.querySelectorAll(".jupyter-widget-Collapse-header")) {
+      if (head.parentElement) own.observe(head.parentElement, { attributeFilter: ["class"] });
+      unfold(head);
+    }
     // The text beside them says it: a bar has no name, and an icon's would be its glyph.
     for (const mute of panel.querySelectorAll(".progress, .fa")) set(mute, "aria-hidden", "true");
   };
@@ -46,12 +49,11 @@ function name(control) {
  * @param {Element} head
  */
 function unfold(head) {
-  if (!(head instanceof HTMLElement) || head.getAttribute("role") === "button") return;
-  const isOpen = () => String(head.parentElement?.classList.contains("jupyter-widget-Collapse-open"));
-  for (const [attribute, value] of Object.entries({ role: "button", tabindex: "0", "aria-expanded": isOpen() })) {
-    head.setAttribute(attribute, value);
-  }
-  head.addEventListener("click", () => queueMicrotask(() => set(head, "aria-expanded", isOpen())));
+  if (!(head instanceof HTMLElement)) return;
+  set(head, "aria-expanded", String(head.parentElement?.classList.contains("jupyter-widget-Collapse-open")));
+  if (head.getAttribute("role") === "button") return;
+  head.setAttribute("role", "button");
+  head.setAttribute("tabindex", "0");
   head.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" && event.key !== " ") return;
     event.preventDefault();
