@@ -23,8 +23,11 @@ SPEC = convlab.TrainSpec(epochs=12, threads=1)
 
 
 def few(seed: int) -> Data:
-    order = torch.randperm(len(DIGITS.train.y), generator=torch.Generator().manual_seed(seed))[:100]
-    return resolve(((DIGITS.train.x[order], DIGITS.train.y[order]), (DIGITS.valid.x, DIGITS.valid.y)))
+    """300 pictures, of which 90 have somebody else's label: to be learned by heart."""
+    order = torch.randperm(len(DIGITS.train.y), generator=torch.Generator().manual_seed(seed))[:300]
+    labels = DIGITS.train.y[order].clone()
+    labels[:90] = labels[:90].roll(1)
+    return resolve(((DIGITS.train.x[order], labels), (DIGITS.valid.x, DIGITS.valid.y)))
 
 
 def shuffled(seed: int) -> Data:
@@ -51,7 +54,7 @@ CASES = {
     "lr 0.00001": (lambda _: DIGITS, {"lr": 1e-5}, "too_slow"),
     "weight decay 0.3": (lambda _: DIGITS, {"weight_decay": 0.3}, "decayed_away"),
     "shuffled labels": (shuffled, {"lr": 0.02}, "at_chance"),
-    "100 pictures, 80 epochs": (few, {"epochs": 80, "lr": 0.02}, "overfitting"),
+    "by heart, 60 epochs": (few, {"epochs": 60, "lr": 0.02}, "overfitting"),
 }
 
 

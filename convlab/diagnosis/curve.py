@@ -147,7 +147,7 @@ def at_chance(seen: Evidence) -> Finding | None:
     if len(seen.train) < FEWEST or math.isnan(seen.guessing) or np.isnan(seen.valid).any():
         return None
     best, level = float(seen.valid.min() / seen.guessing), seen.level
-    by_heart = level < 0.97
+    by_heart = level < 0.97 or seen.valid[seen.late].mean() > seen.valid.min() + 0.001 * seen.guessing
     if best < 0.985 or level > 1.015 or not (by_heart or _steady(seen.train) < 0.8):
         return None
     said = (
@@ -167,7 +167,7 @@ def overfitting(seen: Evidence) -> Finding | None:
     end, gap = float(seen.valid[-3:].mean()), float(seen.valid[-3:].mean() - seen.train[-3:].mean())
     worse = end / float(seen.valid[best]) - 1
     scale = seen.guessing if math.isfinite(seen.guessing) else float(seen.valid[0])
-    if worse < 0.2 or end - float(seen.valid[best]) < 0.03 * scale:  # less is noise
+    if worse < 0.1 or end - float(seen.valid[best]) < 0.03 * scale:  # less is noise
         return None
     if best >= len(seen.valid) - 3 or seen.train[-3:].mean() > seen.train[best] or gap < 0.5 * end:
         return None

@@ -67,16 +67,16 @@ class Architecture(widgets.VBox):
         self.strip = LayerStrip()
         self.strip.observe(lambda _: self._latest(self._open), "selected")
         self.strip.on_drag(self.drag)
-        self.strip.on_release(lambda name, value: self._latest(lambda: self._commit(name, value)))
+        self.strip.on_release(lambda name, value: self._latest.also(lambda: self._commit(name, value)))
         self.table = SummaryTable()
         self.table.on_pick(self.select)
         self.undo_button = widgets.Button(description="Undo", icon="undo", tooltip="Put the network back, bit for bit.")
         self.redo_button = widgets.Button(description="Redo", icon="repeat", tooltip="Make the undone change again.")
-        self.undo_button.on_click(lambda _: self._latest(lambda: self._act("undo")))
-        self.redo_button.on_click(lambda _: self._latest(lambda: self._act("redo")))
+        self.undo_button.on_click(lambda _: self._latest.also(lambda: self._act("undo")))
+        self.redo_button.on_click(lambda _: self._latest.also(lambda: self._act("redo")))
         self.line = widgets.Label()
         row = widgets.HBox([self.undo_button, self.redo_button, self.line]).add_class("convlab-buttons")
-        self.structure = Structure(live, lambda edit: self._latest(lambda: self._act(edit)))
+        self.structure = Structure(live, lambda edit: self._latest.also(lambda: self._act(edit)))
         super().__init__([Style(), row, self.strip, self.structure, self._messages, self.table])
         self.add_class("convlab").add_class("convlab-architecture")
         self.refresh()
@@ -95,7 +95,7 @@ class Architecture(widgets.VBox):
 
     def release(self, name: str, value: Any) -> None:
         """Set it, and return when the model is edited."""
-        self._latest(lambda: self._commit(name, value))
+        self._latest.also(lambda: self._commit(name, value))
         self.settle()
 
     def settle(self) -> None:

@@ -199,7 +199,7 @@ class NetBuilder(widgets.VBox):
         for name, control in self.head.items():
             control.observe(self._guarded(partial(self._change_head, name)), "value")
         self.init.observe(self._guarded(lambda value: setattr(self, "spec", self.spec.replace(init=value))), "value")
-        self.use_button.on_click(lambda _: self._latest(self._take))
+        self.use_button.on_click(lambda _: self._latest.also(self._take))
 
     def _choose_named(self, name: str) -> None:
         if name:

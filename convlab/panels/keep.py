@@ -80,7 +80,7 @@ class Keep(widgets.VBox):
         return Path(self.directory.value.strip() or "runs").expanduser()
 
     def _on_place(self) -> None:
-        self._latest(self._set_place)
+        self._latest.also(self._set_place)
 
     def _set_place(self) -> None:
         self._set(self.place if self.autosave.value else None)
@@ -109,7 +109,7 @@ class Keep(widgets.VBox):
             self._messages.note(f"{run.name} is in {path}.")
             self._look()
 
-        self._latest(save)
+        self._latest.also(save)
 
     def _export(self) -> None:
         def export() -> None:
@@ -117,7 +117,7 @@ class Keep(widgets.VBox):
             files = run.export(self.place / _file_name(run.name), str(self.kind.value))
             self._messages.note(f"Written: {', '.join(map(str, files))}.")
 
-        self._latest(export)
+        self._latest.also(export)
 
     def _run(self) -> Run:
         run = self._selected()
@@ -128,7 +128,7 @@ class Keep(widgets.VBox):
     def _open(self, go_on: bool) -> None:
         found: Any = self.found.value
         if found is not None:
-            self._latest(lambda: self._opened(found, go_on))
+            self._latest.also(lambda: self._opened(found, go_on))
 
     def _opened(self, found: SavedRun, go_on: bool) -> None:
         self._load(found.path, go_on)

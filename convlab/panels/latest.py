@@ -1,6 +1,7 @@
 """Work for a panel, off the kernel's threads: the newest job wins, those it overtook are never begun."""
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -29,6 +30,7 @@ class Latest:
         self._on_error = on_error
         self._changed = threading.Condition()
         self._next: Callable[[], None] | None = None
+        self._due: deque[Callable[[], None]] = deque()
         self._busy = False
         self._alive = False
 
@@ -36,13 +38,22 @@ class Latest:
         """Do `job` next, instead of what was to be next before."""
         with self._changed:
             self._next = job
-            self._busy = True
-            if self._alive:
-                self._changed.notify_all()
-            else:
-                self._alive = True
-                # No daemon: torch aborts the process that exits under a thread in one of its kernels.
-                threading.Thread(target=self._work, name="convlab-panel").start()
+            self._wake()
+
+    def also(self, job: Callable[[], None]) -> None:
+        """Do `job` in its turn, before what is only looked at: a click is overtaken by none."""
+        with self._changed:
+            self._due.append(job)
+            self._wake()
+
+    def _wake(self) -> None:
+        self._busy = True
+        if self._alive:
+            self._changed.notify_all()
+        else:
+            self._alive = True
+            # No daemon: torch aborts the process that exits under a thread in one of its kernels.
+            threading.Thread(target=self._work, name="convlab-panel").start()
 
     def wait(self) -> None:
         """Block until nothing is left to do."""
@@ -61,10 +72,12 @@ class Latest:
     def _take(self) -> Callable[[], None] | None:
         """The next job; None once there was none for a while, and the thread is to end."""
         with self._changed:
-            if self._next is None:
+            if self._next is None and not self._due:
                 self._busy = False
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: self._next is not None, _IDLE_SECONDS)
+                self._changed.wait_for(lambda: self._next is not None or self._due, _IDLE_SECONDS)
+            if self._due:
+                return self._due.popleft()
             job, self._next = self._next, None
             self._alive = job is not None
             return job

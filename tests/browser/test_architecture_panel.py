@@ -46,7 +46,17 @@ def test_a_layer_is_dragged_edited_and_put_back(page, notebook):
     panel.get_by_label("activation").select_option("GELU")
     expect(panel.get_by_role("option", name=re.compile("^relu1"))).to_contain_text("GELU")
     assert bench.eval("lab.current.state") == "running"
-    for _ in range(3):
+    conv2.click()
+    before = bench.eval("lab.model.conv2.out_channels")
+    box = channels.bounding_box()
+    mouse.move(box["x"] + box["width"] * 0.8, box["y"] + box["height"] / 2)
+    mouse.down()
+    mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] / 2, steps=5)
+    mouse.up()
+    bench.expect_in_kernel(f"lab.model.conv2.out_channels < {before}")
+    assert bench.eval("lab.current.state") == "running"
+    bench.expect_in_kernel("lab.model.fc1.in_features % lab.model.conv2.out_channels == 0")
+    for _ in range(4):
         panel.get_by_role("button", name="Undo").click()
         page.tab.wait_for_timeout(500)
     expect(panel.get_by_role("button", name="Undo")).to_be_disabled()

@@ -106,3 +106,15 @@ def test_a_dragged_slider_keeps_its_thread():
         latest(lambda: threads.append(threading.current_thread()))
         latest.wait()
     assert len(set(threads)) == 1
+
+
+def test_clicks_are_all_done_in_their_order_and_before_what_is_only_looked_at():
+    done, first = [], threading.Event()
+    latest = Latest(done.append)
+    latest.also(lambda: first.wait(10))
+    for number in range(5):
+        latest(lambda number=number: done.append(f"look {number}"))
+        latest.also(lambda number=number: done.append(number))
+    first.set()
+    latest.wait()
+    assert done == [0, 1, 2, 3, 4, "look 4"]
