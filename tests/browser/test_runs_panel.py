@@ -190,7 +190,7 @@ def take_up_after_a_restart(bench):
     runs.section(KEEP)
     on_disk = bench.root.get_by_label("On disk")
     # A polite end of the kernel stops the run first.
-    expect(on_disk.locator("option").first).to_contain_text(re.compile(r"(running|stopped), epoch \d+ of 20000"))
+    expect(on_disk.locator("option").first).to_contain_text(re.compile(r"(running|stopped),\sepoch\s\d+\sof\s20000"))
     bench.screenshot("on-disk")
     bench.press("Resume")
     expect(bench.root.locator(".jupyter-widget-Collapse-open")).to_contain_text("is on the bench, and goes on.")
