@@ -176,6 +176,8 @@ def take_up_after_a_restart(bench):
     """The kernel goes in mid-run; what was kept goes on, its curve from the beginning."""
     page = bench.page
     bench.root.get_by_role("tab", name="Training").click()
+    bench.press("Reset")  # the next kernel's bench has the network as it was, and takes no other's weights
+    bench.expect_state("ready")
     bench.eval("lab.set(epochs=20_000)")
     bench.run()
     bench.expect_running(after=100)
