@@ -98,7 +98,7 @@ class Bench:
 
     def expect_curve(self) -> None:
         """Wait until the chart has drawn something in the colour of the training loss."""
-        self.page.tab.wait_for_function(_HAS_BLUE, arg=self.root.locator(".convlab-chart").element_handle())
+        self.page.tab.wait_for_function(_HAS_BLUE, arg=self.root.locator(".convlab-chart").first.element_handle())
 
     def screenshot(self, name: str = "") -> None:
         """Keep a picture of the page with the top of the bench in it."""
