@@ -456,10 +456,12 @@ class Run(RunFacts):
     def _apply(self, changes: Mapping[str, object]) -> None:
         for name, value in changes.items():
             self._trainer.set(name, value)
-        if self.shown_step is None:
-            self.snapshots.keep_change(self._trainer)
-        else:  # the model stands as it was at another step
+        if self.shown_step is not None:  # the model stands as it was at another step
             self.snapshots.put_off()
+        elif self.state == "paused":  # nobody is held up
+            self.snapshots.keep(self._trainer, "change")
+        else:
+            self.snapshots.keep_change(self._trainer)
         if self.state == "paused":
             self._listeners.tell(self)
         else:  # with the next tick, and soon, however fast a hand drags
