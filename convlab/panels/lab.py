@@ -285,6 +285,8 @@ class Lab(widgets.VBox):
     def load(self, path: str | Path, resume: bool = False) -> Run:
         """Put a saved run on the bench, its weights into the bench's model; with `resume` it goes on.
 
+        A run of another network, of torch's own layers, brings that along: the bench takes it, as `use` does.
+
         Raises:
             CheckpointError, OSError: see `Run.load`; the model is as it was.
             RuntimeError: a run is training.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from convlab.models.live import Edit
 from convlab.training.autosave import Autosave
+from convlab.training.checkpoint import CheckpointError
 from convlab.training.run import Run
 
 if TYPE_CHECKING:
@@ -48,6 +49,16 @@ def fork(lab: Lab, step: int | None, run: Run | None, edit: Edit | None, name: s
     return new
 
 
+def _of_another_network(lab: Lab, path: str | Path, error: CheckpointError) -> Run:
+    """The run with the network that it brings along, which the bench takes; where it brings none, `error` holds."""
+    try:
+        run = Run.load(path, None, lab.data, criterion=lab.criterion, autosave=lab.autosave)
+    except CheckpointError:
+        raise error from None
+    lab.use(run.model)
+    return run
+
+
 def _of_this_network(lab: Lab, run: Run) -> None:
     if run.model is not lab.model:
         raise LookupError(f"{run.name} has trained another network; take that back first: lab.use(run.model).")
@@ -57,7 +68,10 @@ def load(lab: Lab, path: str | Path, resume: bool) -> Run:
     """See `Lab.load`."""
     with lab.hand:
         lab.free_to_train()
-        run = Run.load(path, lab.model, lab.data, criterion=lab.criterion, autosave=lab.autosave)
+        try:
+            run = Run.load(path, lab.model, lab.data, criterion=lab.criterion, autosave=lab.autosave)
+        except CheckpointError as error:
+            run = _of_another_network(lab, path, error)
         lab.spec_of_present = None
         lab.show_spec(run.settings)
         lab.take(run, Run.start if resume and not run.ended else lab.on_run)

@@ -294,10 +294,15 @@ def test_a_bench_goes_on_with_what_another_kernel_left(tmp_path):
     fork = lab.fork(15, lr=0.01, wait=True)
     assert fork.autosave.path in [one.path for one in saved_runs(tmp_path)]
     other = Lab(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), "digits")
-    before = weights(other.model)
-    with pytest.raises(CheckpointError, match="not the one that was saved"):
-        other.load(killed.autosave.path)
-    assert equal(before, weights(other.model))
+    loaded = other.load(killed.autosave.path)  # of another network: the bench takes it
+    assert other.model is loaded.model
+    assert equal(weights(other.model), weights(killed.model))
+    assert other.tabs.show("Architecture").live.model is other.model
+    model = other.model
+    (tmp_path / "bad").write_bytes(b"no run")
+    with pytest.raises(CheckpointError, match="cut off"):
+        other.load(tmp_path / "bad")
+    assert other.model is model
     lab.close()
     other.close()
 
