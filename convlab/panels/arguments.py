@@ -335,14 +335,6 @@ def _decades(first: int, last: int, digits: Iterable[float]) -> list[float]:
     return [float(f"{digit}e{power}") for power in range(first, last) for digit in digits] + [float(f"1e{last}")]
 
 
-def close_whole(widget: Any) -> None:
-    """Close a widget and all that it is made of, in the kernel and in the page."""
-    for part in (*getattr(widget, "children", ()), *(getattr(widget, name, None) for name in ("layout", "style"))):
-        if isinstance(part, widgets.Widget):
-            close_whole(part)
-    widget.close()
-
-
 def words(spec: ScheduleSpec | None) -> str:
     """A schedule in a few words, for a legend."""
     if spec is None:

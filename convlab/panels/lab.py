@@ -25,7 +25,7 @@ from convlab.panels.lab_tabs import further_panels
 from convlab.panels.messages import Messages
 from convlab.panels.saved import Saved
 from convlab.panels.settings import Settings, dropout_of
-from convlab.panels.tabs import Tabs, parts_of
+from convlab.panels.tabs import Tabs, close_parts
 from convlab.panels.timeline import Timeline
 from convlab.panels.transport import Transport
 from convlab.panels.wishes import Wishes
@@ -350,9 +350,7 @@ class Lab(widgets.VBox):
             return
         if self.current is not None:
             self.current.stop(wait=False).wait(60)
-        # `Widget.close` leaves a box's children open, in the kernel and in the page.
-        for part in parts_of(self):
-            part.close()
+        close_parts(self)
         super().close()
 
     # -- inside -------------------------------------------------------------------------------------------------------

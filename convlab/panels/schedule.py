@@ -12,10 +12,11 @@ import numpy as np
 from convlab.frontend.curves import Curves, Line, Mark
 from convlab.frontend.style import Style
 from convlab.limits import SpecError
-from convlab.panels.arguments import Arguments, close_whole, words
+from convlab.panels.arguments import Arguments, words
 from convlab.panels.latest import Latest
 from convlab.panels.messages import Messages
 from convlab.panels.scores import ScoreTrace
+from convlab.panels.tabs import close_whole
 from convlab.schedule_spec import CADENCES, SCHEDULERS, Cadence, ScheduleSpec
 from convlab.spec import TrainSpec
 from convlab.training.history import History

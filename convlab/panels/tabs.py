@@ -37,9 +37,7 @@ class Tabs(widgets.Tab):
         for box in self.children[1:]:
             gone, box.children = box.children, ()
             for panel in gone:
-                for part in parts_of(panel):
-                    part.close()
-                panel.close()
+                close_whole(panel)
         self._fill(self.selected_index)
 
     def _fill(self, index: int | None) -> None:
@@ -52,7 +50,15 @@ class Tabs(widgets.Tab):
         self.children[index].children = (panel,)
 
 
-def parts_of(widget: widgets.Widget) -> list[widgets.Widget]:
-    """All that a widget is made of, the innermost first."""
-    own = [*getattr(widget, "children", ()), *(getattr(widget, name, None) for name in ("layout", "style"))]
-    return [inner for part in own if isinstance(part, widgets.Widget) for inner in (*parts_of(part), part)]
+def close_whole(widget: widgets.Widget) -> None:
+    """Close a widget and all that it is made of: `Widget.close` leaves that open, in the kernel and in the page."""
+    close_parts(widget)
+    widget.close()
+
+
+def close_parts(widget: widgets.Widget) -> None:
+    """Close all that a widget is made of, and leave the widget itself."""
+    own = (*getattr(widget, "children", ()), *(getattr(widget, name, None) for name in ("layout", "style")))
+    for part in own:
+        if isinstance(part, widgets.Widget):
+            close_whole(part)
