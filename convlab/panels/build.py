@@ -252,7 +252,7 @@ class NetBuilder(widgets.VBox):
         try:
             name = next((name for name in GALLERY if self._is(name, spec)), "")
             self.gallery.value = name
-            self.about.value = _about(name)
+            self.about.value = _about(name, spec)
             self.block = min(self.block, max(0, len(spec.blocks) - 1))
             self.blocks.options = [(_told(i, block), i) for i, block in enumerate(spec.blocks)]
             self.blocks.value = self.block if spec.blocks else None
@@ -358,10 +358,12 @@ def _told(number: int, block: Block) -> str:
     return ", ".join(parts)
 
 
-def _about(name: str) -> str:
+def _about(name: str, spec: NetSpec) -> str:
     if not name:
         return "<span>Blocks of your own; every change shows below before any weight is made.</span>"
     net = GALLERY[name]
     made_for = "x".join(map(str, net.spec.input_size))
-    text = f"{net.lesson} Made for pictures of {made_for}. {net.source}"
+    here = "x".join(map(str, spec.input_size))
+    adapted = f", here adapted to {here} and {spec.num_classes} classes" if spec != net.spec else ""
+    text = f"{net.lesson} Made for pictures of {made_for}{adapted}. {net.source}"
     return f"<span>{html.escape(text)}</span>"

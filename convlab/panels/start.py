@@ -117,6 +117,11 @@ def fitting(net: NetSpec | str, data: Data) -> NetSpec:
     if isinstance(net, str):
         check_choice("net", net, tuple(GALLERY))
         net = GALLERY[net].adapted(input_size=size, num_classes=data.num_classes or 1)
+    if net.head.kind == "pixels":
+        raise SpecError(
+            f"net gives a class for every pixel, and {data.name} has one for each picture; try "
+            "net.replace(form='chain', head=Head('avg'))."
+        )
     if net.input_size != size or net.num_classes < (data.num_classes or 1):
         raise SpecError(
             f"net takes pictures of {net.input_size} and tells {net.num_classes} classes apart, and {data.name} has "

@@ -12,6 +12,8 @@ from convlab.models.live import Edit, EditError, LiveModel
 
 INSERTS: Final[dict[str, object]] = {
     "Dropout, p 0.2": nn.Dropout(0.2),
+    "Convolution 3x3, 32 filters": nn.Conv2d(1, 32, 3, padding=1),
+    "Linear, 64 units": nn.Linear(1, 64),
     "BatchNorm": "batchnorm",
     "GroupNorm": "groupnorm",
     "LayerNorm": "layernorm",
@@ -91,7 +93,10 @@ class Structure(widgets.VBox):
 
     def _possible(self, where: str) -> dict[str, Edit]:
         found = {}
+        is_flat = len(self._live.trace[self.path].output_size or ()) == 2
         for title, layer in INSERTS.items():
+            if isinstance(layer, nn.Linear) and not is_flat:  # torch would take it, along the last axis of a picture
+                continue
             try:
                 edit = self._live.insertion(self.path, layer, after=where == "insert_after")
                 self._live.plan(edit)

@@ -87,6 +87,8 @@ def test_what_does_not_fit_leaves_the_bench_as_it_was(lab):
         lab.use("resnett")
     with pytest.raises(SpecError, match="lenet5 takes no pictures of 8x8"):
         lab.use("lenet5")
+    with pytest.raises(SpecError, match="a class for every pixel"):
+        lab.use("unet")
     with pytest.raises(SpecError, match="net takes pictures of"):
         lab.use(NetSpec())
     with pytest.raises(TypeError, match="network must be"):

@@ -91,6 +91,13 @@ def test_what_cannot_be_is_not_offered_and_a_tooltip_says_why():
     _, structure = opened(lenet(), "fc2")
     assert "Max pooling 2x2" not in structure.what.options
     assert "Dropout, p 0.2" in structure.what.options
+    model = lenet()
+    panel, structure = opened(model, "relu1")
+    assert "Linear, 64 units" not in structure.what.options
+    structure.what.value = "Convolution 3x3, 32 filters"
+    structure.insert_button.click()
+    panel.settle()
+    assert (model[2].in_channels, model[2].out_channels, model.conv2.in_channels) == (16, 32, 32)
 
 
 def test_in_a_run_it_is_journaled_and_replays():
