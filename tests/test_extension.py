@@ -52,7 +52,7 @@ def test_a_variable_wins_over_a_built_in_name(shell: InteractiveShell) -> None:
         ("--data", "--data needs a name"),
         ("--data digitz", "digits"),
         ("a b", "takes one model"),
-        ("text", "model must be a torch.nn.Module, got str"),
+        ("text", "net must be one of single_conv"),
     ],
 )
 def test_wrong_arguments_explain_themselves(shell: InteractiveShell, line: str, says: str) -> None:

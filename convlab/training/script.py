@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from convlab.data.data import Data
 from convlab.data.resolve import resolve
+from convlab.models.borrow import private_copy
 from convlab.models.calls import source
 from convlab.models.source import ModelSource, as_call, sorted_imports, source_of
 from convlab.spec import TrainSpec
@@ -97,7 +98,7 @@ def script_for(
         spec=spec,
         journal=tuple(journal),
         records=_tried(Start.of(model).with_values(), found, spec, journal),
-        threads=spec.threads or num_threads(mult_adds(model, sample) * spec.batch_size),
+        threads=spec.threads or num_threads(_work(model, sample) * spec.batch_size),
         device=choose_device(spec.device),
         criterion=criterion,
         weights=weights,
@@ -357,3 +358,12 @@ def beside(path: str | Path, number: int) -> Path:
 
 def _equal(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a.detach().cpu(), b.cpu())
+
+
+def _work(model: nn.Module, sample: Tensor) -> int:
+    """Multiply-adds of a forward, found on a copy: a run of the very model may begin meanwhile."""
+    try:
+        twin = private_copy(model)
+    except Exception:  # whatever a person's own class says to being copied
+        return 0
+    return mult_adds(twin, sample)

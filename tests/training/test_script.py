@@ -224,3 +224,16 @@ def test_scripts_run_in_an_interpreter_of_their_own(tmp_path: Path):
     losses = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
     assert losses == [run.history.train_loss.tolist() for run in runs]
     assert done.stdout.count("epoch ") == 4
+
+
+def test_writing_a_script_of_a_network_that_trains_meanwhile_changes_none_of_its_bits():
+    def make():
+        return net("resnet", input_size=(1, 8, 8), num_classes=10)
+
+    spec = TrainSpec(epochs=3, threads=1)
+    run = Run(make(), some_digits(), spec).start()
+    script_for(run.model, some_digits(), TrainSpec())
+    while not run.ended:
+        script_for(run.model, some_digits(), TrainSpec())
+    assert run.state == "finished", run.traceback
+    assert run.history.train_loss.tolist() == fit(make(), some_digits(), spec).history.train_loss.tolist()
