@@ -15,7 +15,7 @@ from textbook import Regularised, made, same, some_digits, state_of
 from torch import nn
 
 from convlab.data import resolve, shapes
-from convlab.models.gallery import lenet
+from convlab.models.gallery import lenet, net
 from convlab.schedule_spec import ScheduleSpec
 from convlab.spec import TrainSpec
 from convlab.training.fit import fit
