@@ -110,7 +110,8 @@ class NetBuilder(widgets.VBox):
         self._show()
 
     def _first(self) -> NetSpec:
-        net = NetSpec(self._data.input_size, num_classes=self._data.num_classes or 1, blocks=(Block(16),))  # type: ignore[arg-type]  # pictures
+        size: Any = self._data.input_size
+        net = NetSpec(size, num_classes=self._data.num_classes or 1, blocks=(Block(16),))
         try:
             return net.replace(blocks=Block.ladder(16, 32))
         except SpecError:  # too small to be pooled twice

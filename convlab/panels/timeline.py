@@ -30,7 +30,7 @@ class Timeline(widgets.HBox):
             description="Look back",
             continuous_update=False,
             readout=False,
-            tooltip="The model as it was: kernels, predictions and receptive fields follow. Nothing is lost.",
+            tooltip="The model as it was; the other tabs and run.predictions() follow. Nothing is lost.",
         )
         self.slider.observe(self._on_slider, "value")
         self.fork_button = widgets.Button(

@@ -313,3 +313,21 @@ def test_names_with_html_are_text_in_the_table(lab):
     table, *_ = panels(lab)
     table.settle()
     assert json.loads(table.table.rows)[0]["name"] == run.name  # the page makes text nodes of it
+
+
+def test_predictions_and_the_effective_field_follow_the_slider(lab):
+    lab.step()
+    at_first = lab.current.predictions()["probability"].tolist()
+    field = lab.tabs.show("Receptive field")
+    refreshed = []
+    field.refresh = lambda: refreshed.append(lab.current.shown_step)
+    lab.run(wait=True)
+    at_last = lab.current.predictions()["probability"].tolist()
+    lab.rewind(0)
+    with torch.no_grad():
+        start = lab.model.eval()(lab.data.valid.x).softmax(1).max(1).values
+    assert lab.current.predictions()["probability"].tolist() == pytest.approx(start.tolist())
+    assert at_first != at_last
+    lab.rewind()
+    assert lab.current.predictions()["probability"].tolist() == at_last
+    assert refreshed == [0, None]
