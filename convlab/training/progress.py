@@ -82,7 +82,7 @@ def steps_left(trainer: Trainer) -> StepsLeft | None:
     if per_epoch is None:
         return None
     samples, size = trainer.data.train.num_samples, batch_size(trainer.data, trainer.settings)
-    present = -(-(samples - trainer.position) // size) if trainer.epoch else per_epoch
+    present = -(-(samples - trainer.stepped) // size) if trainer.epoch else per_epoch
     return StepsLeft(present, per_epoch, max(0, trainer.settings.epochs - max(trainer.epoch, 1)))
 
 

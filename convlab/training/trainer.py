@@ -73,6 +73,7 @@ class Trainer:
         self._began = time.monotonic()
         self._must_skip = False
         self._before: tuple[int, Mapping[torch.device, Tensor]] = 0, {}
+        self._in_step = False
         self._own_criterion = criterion
         self._prepare()
 
@@ -265,13 +266,18 @@ class Trainer:
                 if len(x) == 1 and self.position and self._has_batch_norm and not self._takes_one():
                     self.exhausted = True  # BatchNorm has no variance for one value: torch would raise
                     break
-                self._before = self.position, self.random.states() if self._draws else {}
+                self._before, self._in_step = (self.position, self.random.states() if self._draws else {}), True
                 self.position += len(x)
                 yield x, y
                 if size != self.settings.batch_size:
                     break
             else:
                 self.exhausted = True
+
+    @property
+    def stepped(self) -> int:
+        """How many samples of the epoch the steps done have used: in a step, `position` is a batch ahead."""
+        return self._before[0] if self._in_step else self.position
 
     def _rest(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         if not self._must_skip or self.epoch_streams is None:
@@ -345,9 +351,10 @@ class Trainer:
         self.last_lr = self.scheduled.lr
         value = parts[0][2] if len(parts) == 1 else sum(one * len(y) for _, y, one in parts) / len(x)
         self.history.add_step(value, self.last_lr)
+        self._in_step = False
+        self.scheduled.after_step(value)
         for part in parts:
             self.scores.add(*part)
-        self.scheduled.after_step(value)
         return value
 
     def _parts(self, x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -376,7 +383,7 @@ class Trainer:
         self._buffers.undo()
         for param in self.params:
             param.grad = None
-        self.position, drawn = self._before
+        (self.position, drawn), self._in_step = self._before, False
         if drawn:
             self.random.put_back(drawn)
 

@@ -272,7 +272,11 @@ def test_a_run_is_kept_epoch_by_epoch_and_the_latest_is_found(tmp_path):
     assert other.autosave.path.name == "my-run-1-2.safetensors"
     assert [one.epoch for one in saved_runs(home)] == [1, 4]
     found.path.write_bytes(b"damaged")
-    assert {one.step for one in saved_runs(home)} == {9, 36}
+    # The one before it: of the end, or of the last epoch that the writing thread came to before it.
+    steps = {one.step for one in saved_runs(home)}
+    assert 9 in steps
+    assert steps - {9} <= {18, 27, 36}
+    assert len(steps) == 2
     assert not [path.name for path in home.iterdir() if path.name.startswith(".")]
 
 
