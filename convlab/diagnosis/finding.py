@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from convlab.data.resolve import Data
+from convlab.models.live import Edit, bind
 from convlab.spec import TrainSpec
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 Confidence = Literal["sure", "likely", "possible"]
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -17,11 +27,20 @@ class Remedy:
 
     Attributes:
         text: in words.
-        changes: arguments of `TrainSpec` that do it; empty where it is not a setting.
+        changes: arguments of `TrainSpec` that do it.
+        edits: of the network, one after the other.
+        data: what makes other data of these.
     """
 
     text: str
     changes: Mapping[str, Any] = field(default_factory=dict)
+    edits: tuple[Edit, ...] = ()
+    data: Callable[[Data], Data] | None = None
+
+    @property
+    def can_be_applied(self) -> bool:
+        """Whether more than words can be offered."""
+        return bool(self.changes or self.edits or self.data)
 
     def applied(self, spec: TrainSpec) -> TrainSpec:
         """The recipe with it.
@@ -30,7 +49,40 @@ class Remedy:
             >>> Remedy("a tenth of the learning rate", {"lr": 0.005}).applied(TrainSpec()).lr
             0.005
         """
-        return spec.replace(**self.changes)
+        return spec.changed(**self.changes)
+
+    def edit(self, model: nn.Module, input_size: tuple[int, ...]) -> None:
+        """Make its edits on a model, in place; `input_size` is one sample's.
+
+        Raises:
+            EditError: the model does not take one of them.
+        """
+        if self.edits:
+            live = bind(model, (1, *input_size))
+            for edit in self.edits:
+                live.apply(edit)
+
+
+@dataclass(frozen=True, eq=False)
+class Exhibit:
+    """Numbers to be drawn: lines over `x`, or bars with a label each.
+
+    Attributes:
+        title: what is drawn.
+        x: where, shape (points,); or the labels of bars.
+        series: the values by name, each of shape (points,).
+        xlabel, ylabel: of the axes, with units.
+        level: a value to hold them against, by name.
+        log: whether the values are told apart by their ratios.
+    """
+
+    title: str
+    x: Floats | tuple[str, ...]
+    series: Mapping[str, Floats]
+    xlabel: str
+    ylabel: str
+    level: tuple[str, float] | None = None
+    log: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,6 +97,7 @@ class Finding:
         confidence: how sure the rule is.
         source: where the rule comes from.
         evidence: the numbers, by name.
+        picture: what shows it.
     """
 
     rule: str
@@ -54,6 +107,17 @@ class Finding:
     confidence: Confidence
     source: str
     evidence: Mapping[str, float] = field(default_factory=dict)
+    picture: Exhibit | None = field(default=None, repr=False, compare=False)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw what shows it, on `ax` or on a figure of its own; return the axes.
+
+        Raises:
+            ValueError: there is nothing to draw, as where a run failed in its first epoch.
+        """
+        from convlab.plots.finding import plot_finding
+
+        return plot_finding(self, ax)
 
     def __str__(self) -> str:
         return f"{self.seen} {self.why} Try {self.remedy.text}. ({self.confidence}; {self.source})"
