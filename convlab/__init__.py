@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from convlab._ipython import unload_ipython_extension as unload_ipython_extension
     from convlab.diagnosis.diagnose import diagnose as diagnose
     from convlab.diagnosis.finding import Finding as Finding
+    from convlab.diagnosis.inside import Inside as Inside
+    from convlab.diagnosis.inside import look_inside as look_inside
     from convlab.frontend.explorer import ConvExplorer as ConvExplorer
     from convlab.lab_state import LabState as LabState
     from convlab.models.build import build as build
@@ -51,6 +53,8 @@ _HOME = {
     "ConvExplorer": "convlab.frontend.explorer",
     "diagnose": "convlab.diagnosis.diagnose",
     "Finding": "convlab.diagnosis.finding",
+    "Inside": "convlab.diagnosis.inside",
+    "look_inside": "convlab.diagnosis.inside",
     "TrainSpec": "convlab.spec",
     "LiveModel": "convlab.models.live",
     "bind": "convlab.models.live",

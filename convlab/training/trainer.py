@@ -26,6 +26,7 @@ from convlab.training.history import EpochRecord, History
 from convlab.training.host_random import HostRandom, drawn_from, model_code
 from convlab.training.journal import Change
 from convlab.training.lending import own_generators
+from convlab.training.modes import enter_training, evaluating
 from convlab.training.optimizers import apply_setting, build_optimizer, fused_step
 from convlab.training.randomness import PrivateRandom, may_draw
 from convlab.training.scheduled import Scheduled
@@ -122,7 +123,7 @@ class Trainer:
 
     def _materialize_lazy(self) -> None:
         if any(nn.parameter.is_lazy(p) for p in self.model.parameters()):
-            with torch.no_grad(), self.random, _evaluating(self.model):
+            with torch.no_grad(), self.random, evaluating(self.model):
                 self.model(self._sample())
 
     def _sample(self) -> Tensor:
@@ -232,13 +233,8 @@ class Trainer:
         return True
 
     def enter_training(self) -> None:
-        """Train mode, unless the user set modes by hand: a frozen BatchNorm in eval mode stays as it is."""
-        if not self.model.training:
-            self.model.train()
-            for module in self.model.modules():
-                weights = list(module.parameters(recurse=False))
-                if isinstance(module, nn.modules.batchnorm._BatchNorm) and weights:
-                    module.training = any(weight.requires_grad for weight in weights)
+        """Train mode, unless the user set modes by hand."""
+        enter_training(self.model)
 
     @property
     def seconds(self) -> float:
@@ -435,7 +431,7 @@ class Trainer:
         if source is None:
             return None, None
         scores = Scores(self.data.num_classes)
-        with torch.no_grad(), _evaluating(self.model):
+        with torch.no_grad(), evaluating(self.model):
             size = min(VALID_BATCH, self.settings.micro_batch_size or VALID_BATCH)
             for x, y in self._fetch(source, source.order(None), 0, size):
                 with self._streams(self._draws, self._draws_from), self._autocast():
@@ -461,18 +457,6 @@ def _dropouts(model: nn.Module) -> dict[nn.modules.dropout._DropoutNd, float]:
 
 def _score(record: EpochRecord) -> float:
     return record.train_loss if record.valid_loss is None else record.valid_loss
-
-
-@contextlib.contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside; after it every module's own mode: `model.train(mode)` would flip a frozen BatchNorm."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _item(loss: Tensor) -> float:
