@@ -12,25 +12,22 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from convlab.diagnosis.finding import Finding, Remedy
+from convlab.diagnosis.finding import Exhibit, Finding, Floats, Remedy
 from convlab.limits import SpecError
 from convlab.spec import LIMITS, TrainSpec
 from convlab.training.run import Run
 from convlab.training.trainer import NonFiniteError
 
-Floats = npt.NDArray[np.float64]
-
 FEWEST: Final = 4
 """Epochs without which a curve has no shape."""
 
-_PRACTICE: Final = "Goodfellow et al., Deep Learning (2016), section 11.4"
-_PLAYBOOK: Final = "Godbole et al., Deep Learning Tuning Playbook (2023)"
+PRACTICE: Final = "Goodfellow et al., Deep Learning (2016), section 11.4"
+PLAYBOOK: Final = "Godbole et al., Deep Learning Tuning Playbook (2023)"
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class Curve:
     """A run's curve.
 
     Attributes:
@@ -51,7 +48,12 @@ class Evidence:
     step: int
 
     @classmethod
-    def of(cls, run: Run) -> Evidence:
+    def none(cls, spec: TrainSpec, guessing: float) -> Curve:
+        """Of a training that has not begun."""
+        return cls(spec, np.empty(0), np.empty(0), np.empty(0), guessing, failed=False, step=0)
+
+    @classmethod
+    def of(cls, run: Run) -> Curve:
         """The curve of a run as it stands."""
         epochs = run.history.epochs
         classes = run.data.num_classes
@@ -74,51 +76,95 @@ class Evidence:
     @property
     def level(self) -> float:
         """The training loss at the end as a share of that of guessing."""
-        return float(self.train[self.late].mean() / self.guessing)
+        return float(self.train[self.late].mean() / self.guessing) if len(self.train) else math.nan
+
+    @property
+    def is_long(self) -> bool:
+        """Whether there are epochs enough for a curve to have a shape."""
+        return len(self.train) >= FEWEST
+
+    @property
+    def jumps(self) -> bool:
+        """Whether the loss goes up and down by much of what guessing costs."""
+        if not self.is_long or math.isnan(self.guessing):
+            return False
+        return rises(self.train) / self.guessing > 0.015 or rises(self.valid) / self.guessing > 0.035
+
+    @property
+    def strong(self) -> bool:
+        """Whether each gradient moves the weights by a large lr in the end."""
+        spec = self.spec
+        if spec.optimizer == "sgd":
+            return spec.lr / (1 - spec.momentum) >= 0.5
+        return spec.lr >= 0.005
+
+    @property
+    def told(self) -> str:
+        """The curve in a few words."""
+        if self.failed:
+            return f"the loss stopped being a number after step {self.step:,}"
+        if not self.is_long:
+            return f"{len(self.train)} epochs were trained"
+        return (
+            f"the training loss stands at {100 * self.level:.0f} % of that of guessing, and rose by "
+            f"{100 * rises(self.train) / self.guessing:.2g} % of it from epoch to epoch on average"
+        )
 
 
-Rule = Callable[[Evidence], Finding | None]
+Rule = Callable[[Curve], Finding | None]
 
 
-def diverged(seen: Evidence) -> Finding | None:
+def diverged(seen: Curve) -> Finding | None:
     """The loss went to infinity, or ended above that of guessing."""
     remedy = _lr(seen.spec, 0.1, "a tenth of the learning rate")
     why = "Each step overshoots, so that the weights run away from any minimum."
     if seen.failed:
         said = f"The loss or a gradient stopped being a number after step {seen.step:,}, at lr {seen.spec.lr:.3g}."
-        return Finding("diverged", said, why, remedy, "sure", _PRACTICE, {"step": seen.step, "lr": seen.spec.lr})
-    if len(seen.train) < FEWEST or not seen.level > 1.015:
+        return Finding(
+            "diverged",
+            said,
+            why,
+            remedy,
+            "sure",
+            PRACTICE,
+            {"step": seen.step, "lr": seen.spec.lr},
+            curve_picture(seen),
+        )
+    collapsed = seen.level > 1.003 and is_flat(seen.train) and seen.strong
+    if not seen.is_long or not (seen.level > 1.015 or collapsed):
         return None
     said = (
         f"The training loss ends at {seen.train[-1]:.3g}, above the {seen.guessing:.3g} of guessing, "
         f"at lr {seen.spec.lr:.3g}."
     )
-    return Finding("diverged", said, why, remedy, "sure", _PRACTICE, {"level": seen.level, "lr": seen.spec.lr})
+    return Finding(
+        "diverged", said, why, remedy, "sure", PRACTICE, {"level": seen.level, "lr": seen.spec.lr}, curve_picture(seen)
+    )
 
 
-def oscillating(seen: Evidence) -> Finding | None:
+def oscillating(seen: Curve) -> Finding | None:
     """The loss goes up and down by much of what guessing costs."""
-    if len(seen.train) < FEWEST or math.isnan(seen.guessing):
+    if not seen.jumps:
         return None
-    train, valid = _rises(seen.train) / seen.guessing, _rises(seen.valid) / seen.guessing
-    if not (train > 0.015 or valid > 0.035):
-        return None
+    train, valid = rises(seen.train) / seen.guessing, rises(seen.valid) / seen.guessing
     said = (
         f"The loss goes up and down: from epoch to epoch it rises by {100 * max(train, valid):.2g} % of the loss of "
         "guessing on average, between its falls."
     )
     why = "Steps that are too large jump across the valley instead of going down in it."
     remedy = _lr(seen.spec, 1 / 3, "a third of the learning rate")
-    return Finding("oscillating", said, why, remedy, "likely", _PRACTICE, {"train": train, "valid": valid})
+    return Finding(
+        "oscillating", said, why, remedy, "likely", PRACTICE, {"train": train, "valid": valid}, curve_picture(seen)
+    )
 
 
-def too_slow(seen: Evidence) -> Finding | None:
+def too_slow(seen: Curve) -> Finding | None:
     """The loss falls steadily, and is high still at the end."""
     if len(seen.train) < FEWEST or not 0.25 < seen.level <= 1.015:
         return None
     late = seen.train[-max(3, len(seen.train) // 2) :]
     drop = float((late[0] - late[-1]) / late[0] / (len(late) - 1))
-    if _steady(seen.train) < 0.8 or drop < 1e-5:
+    if _steady(seen.train) < 0.8 or drop < (1e-5 if seen.level > 0.9 else 0.003):
         return None
     factor = 10 if drop < 0.02 else 3
     said = (
@@ -128,10 +174,12 @@ def too_slow(seen: Evidence) -> Finding | None:
     why = "With larger steps the same epochs would have got further."
     word = {10: "ten times", 3: "three times"}[factor]
     remedy = _lr(seen.spec, factor, f"{word} the learning rate")
-    return Finding("too_slow", said, why, remedy, "likely", _PLAYBOOK, {"drop": drop, "level": seen.level})
+    return Finding(
+        "too_slow", said, why, remedy, "likely", PLAYBOOK, {"drop": drop, "level": seen.level}, curve_picture(seen)
+    )
 
 
-def decayed_away(seen: Evidence) -> Finding | None:
+def decayed_away(seen: Curve) -> Finding | None:
     """A strong weight decay holds the loss up."""
     decay = seen.spec.weight_decay
     if len(seen.train) < FEWEST or not 0.25 < seen.level <= 1.015 or decay < 0.01:
@@ -139,16 +187,25 @@ def decayed_away(seen: Evidence) -> Finding | None:
     said = f"The training loss stays at {100 * seen.level:.0f} % of that of guessing, with a weight decay of {decay:g}."
     why = "The decay pulls the weights to zero faster than the gradient can move them away."
     remedy = Remedy(f"a hundredth of the weight decay, {decay / 100:.2g}", {"weight_decay": decay / 100})
-    return Finding("decayed_away", said, why, remedy, "likely", _PLAYBOOK, {"level": seen.level, "decay": decay})
+    return Finding(
+        "decayed_away",
+        said,
+        why,
+        remedy,
+        "likely",
+        PLAYBOOK,
+        {"level": seen.level, "decay": decay},
+        curve_picture(seen),
+    )
 
 
-def at_chance(seen: Evidence) -> Finding | None:
+def at_chance(seen: Curve) -> Finding | None:
     """Validation never beats guessing: labels and pictures do not go together."""
     if len(seen.train) < FEWEST or math.isnan(seen.guessing) or np.isnan(seen.valid).any():
         return None
     best, level = float(seen.valid.min() / seen.guessing), seen.level
-    by_heart = level < 0.97 or seen.valid[seen.late].mean() > seen.valid.min() + 0.001 * seen.guessing
-    if best < 0.985 or level > 1.015 or not (by_heart or _steady(seen.train) < 0.8):
+    by_heart = level < 0.97 or seen.valid[seen.late].mean() > seen.valid.min() + 0.004 * seen.guessing
+    if best < 0.985 or level > 1.003 or not by_heart:
         return None
     said = (
         f"After {len(seen.valid)} epochs the validation loss has not been below {100 * best:.0f} % of that of guessing "
@@ -156,10 +213,41 @@ def at_chance(seen: Evidence) -> Finding | None:
     )
     why = "What is learned does not carry over at all, as where labels are shuffled, or inputs tell nothing of them."
     remedy = Remedy("looking at some pictures with their labels, in training and in validation data")
-    return Finding("at_chance", said, why, remedy, "likely", _PRACTICE, {"best": best, "level": level})
+    return Finding(
+        "at_chance", said, why, remedy, "likely", PRACTICE, {"best": best, "level": level}, curve_picture(seen)
+    )
 
 
-def overfitting(seen: Evidence) -> Finding | None:
+def stuck(seen: Curve) -> Finding | None:
+    """Nothing is learned, not even by heart."""
+    if not seen.is_long or not 0.985 <= seen.level <= 1.015 or not is_flat(seen.train):
+        return None
+    said = (
+        f"After {len(seen.train)} epochs the training loss stands at {100 * seen.level:.1f} % of that of guessing "
+        f"({seen.guessing:.3g}), and does not move."
+    )
+    why = "Either nothing of the input gets through the network, or nothing in it tells of the labels."
+    remedy = Remedy("looking inside, at activations and gradients, and at some pictures with their labels")
+    return Finding("stuck", said, why, remedy, "possible", PRACTICE, {"level": seen.level}, curve_picture(seen))
+
+
+def plateau(seen: Curve) -> Finding | None:
+    """The loss stands still, and trembles."""
+    if not seen.is_long or len(seen.train) < 2 * FEWEST or not 0.05 < seen.level < 0.985 or not is_flat(seen.train):
+        return None
+    noise = rises(seen.train) / seen.train[seen.late].mean()
+    if noise < 0.001 or seen.spec.schedule is not None:
+        return None
+    said = (
+        f"The training loss has stood at {seen.train[seen.late].mean():.3g} in the later half of the epochs, and goes "
+        f"up and down by {100 * noise:.2g} %, at an lr that stays {seen.spec.lr:.3g}."
+    )
+    why = "At this lr the steps jump about a minimum instead of going down into it."
+    remedy = _lr(seen.spec, 0.1, "a tenth of the learning rate")
+    return Finding("plateau", said, why, remedy, "likely", PRACTICE, {"noise": noise}, curve_picture(seen))
+
+
+def overfitting(seen: Curve) -> Finding | None:
     """Validation gets worse while training gets better."""
     if len(seen.train) < 2 * FEWEST or np.isnan(seen.valid).any():
         return None
@@ -178,16 +266,25 @@ def overfitting(seen: Evidence) -> Finding | None:
     why = "The network learns the training pictures by heart."
     remedy = Remedy("stopping early, with the weights of the best epoch: patience=5", {"patience": 5})
     evidence = {"best_epoch": best + 1, "worse": worse, "gap": gap}
-    return Finding("overfitting", said, why, remedy, "sure", "Prechelt, Early Stopping - But When? (1998)", evidence)
+    return Finding(
+        "overfitting",
+        said,
+        why,
+        remedy,
+        "sure",
+        "Prechelt, Early Stopping - But When? (1998)",
+        evidence,
+        curve_picture(seen),
+    )
 
 
-def underfitting(seen: Evidence) -> Finding | None:
+def underfitting(seen: Curve) -> Finding | None:
     """Training and validation stand still, both high."""
     if len(seen.train) < 2 * FEWEST or not 0.25 < seen.level <= 1.015 or np.isnan(seen.valid).any():
         return None
     late = seen.train[seen.late]
     drop = float((late[0] - late[-1]) / late[0] / (len(late) - 1))
-    if abs(drop) > 0.01 or seen.valid[-1] > 1.15 * seen.train[-1] or seen.valid.min() > 0.985 * seen.guessing:
+    if abs(drop) > 0.01 or seen.valid[-1] > 1.15 * seen.train[-1] or seen.level >= 0.985:
         return None
     said = (
         f"Training and validation loss stand still at {seen.train[-1]:.3g} and {seen.valid[-1]:.3g}, "
@@ -195,7 +292,27 @@ def underfitting(seen: Evidence) -> Finding | None:
     )
     why = "The network has no room, or no way, to fit even what it is shown."
     remedy = Remedy("more filters in the first layers, or a further layer")
-    return Finding("underfitting", said, why, remedy, "possible", _PRACTICE, {"level": seen.level, "drop": drop})
+    return Finding(
+        "underfitting",
+        said,
+        why,
+        remedy,
+        "possible",
+        PRACTICE,
+        {"level": seen.level, "drop": drop},
+        curve_picture(seen),
+    )
+
+
+def curve_picture(seen: Curve) -> Exhibit | None:
+    """The losses by epoch; None before there are any."""
+    if not len(seen.train):
+        return None
+    series = {"training": seen.train}
+    if not np.isnan(seen.valid).all():
+        series["validation"] = seen.valid
+    level = None if math.isnan(seen.guessing) else ("guessing", seen.guessing)
+    return Exhibit("Loss", np.arange(1, len(seen.train) + 1, dtype=float), series, "epoch", "loss", level)
 
 
 def _steady(losses: Floats) -> float:
@@ -203,7 +320,16 @@ def _steady(losses: Floats) -> float:
     return float((np.diff(losses[-max(3, len(losses) // 2) :]) < 0).mean())
 
 
-def _rises(losses: Floats) -> float:
+def is_flat(losses: Floats) -> bool:
+    """Whether the later half of the epochs has brought less than three per cent."""
+    half = losses[len(losses) // 2 :]
+    middle = len(half) // 2
+    if middle < 1:
+        return False
+    return bool(abs(half[middle:].mean() / half[:middle].mean() - 1) < 0.03)
+
+
+def rises(losses: Floats) -> float:
     """Mean rise from one epoch to the next, falls counted as none; the first epoch is left out."""
     return float(np.maximum(np.diff(losses[1:]), 0).mean()) if len(losses) > 2 else 0.0
 
@@ -218,10 +344,12 @@ def _lr(spec: TrainSpec, factor: float, words: str) -> Remedy:
 
 
 RULES: Final[tuple[Rule, ...]] = (
-    *(diverged, oscillating, decayed_away, at_chance, too_slow),
+    *(diverged, oscillating, decayed_away, at_chance, too_slow, plateau, stuck),
     *(overfitting, underfitting),
 )
 """In the order of looking: learning rate first, then what holds it back, then the data, then epochs, then size."""
 
-ONE_OF: Final = ("diverged", "oscillating", "decayed_away", "at_chance", "too_slow", "underfitting")
+ONE_OF: Final = (
+    *("diverged", "oscillating", "decayed_away", "at_chance", "too_slow", "plateau", "stuck", "underfitting"),
+)
 """Of these the first that is found stands for all: the others would tell the same curve again."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import convlab
-from convlab.diagnosis.curve import RULES, Evidence
+from convlab.diagnosis.curve import RULES, Curve
 from convlab.models.gallery import lenet
 from convlab.spec import TrainSpec
 
@@ -22,7 +22,7 @@ DOWN = GUESSING * 0.7 ** np.arange(12)
 def seen(train, valid=None, *, failed=False, **spec):
     train = np.asarray(train, dtype=float)
     valid = train * 1.1 if valid is None else np.asarray(valid, dtype=float)
-    return Evidence(TrainSpec(**spec), train, valid, np.full(len(train), 0.5), GUESSING, failed, 45 * len(train))
+    return Curve(TrainSpec(**spec), train, valid, np.full(len(train), 0.5), GUESSING, failed, 45 * len(train))
 
 
 def rules(evidence):
@@ -41,7 +41,7 @@ def rules(evidence):
         (seen(GUESSING * 0.95 ** np.arange(12)), "too_slow"),
         (seen([2.0] * 12, weight_decay=0.3), "decayed_away"),
         (seen(GUESSING * 0.95 ** np.arange(12), [2.31] * 12), "at_chance"),
-        (seen([2.303, 2.302, 2.304, 2.303] * 3, [2.303] * 12), "at_chance"),
+        (seen([2.303, 2.302, 2.304, 2.303] * 3, [2.303] * 12), "stuck"),
         (seen(DOWN, np.r_[DOWN[:6], DOWN[5] * 1.2 ** np.arange(1, 7)]), "overfitting"),
         (seen([1.2] * 12, [1.25] * 12), "underfitting"),
     ],
@@ -75,7 +75,7 @@ def test_a_healthy_curve_is_left_alone(evidence):
 )
 def test_no_curve_is_too_odd(train, valid, failed, guessing):
     count = min(len(train), len(valid))
-    evidence = Evidence(
+    evidence = Curve(
         TrainSpec(), np.array(train[:count]), np.array(valid[:count]), np.full(count, np.nan), guessing, failed, count
     )
     with np.errstate(all="ignore"):

@@ -1,0 +1,148 @@
+"""What the rules are shown of a training: curve, settings, data, shapes, and what goes through the network."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import nn
+
+from convlab.data.data import Data
+from convlab.diagnosis.curve import Curve
+from convlab.diagnosis.inputs import DataFacts
+from convlab.diagnosis.inside import Inside, look_inside
+from convlab.diagnosis.recipe import Recipe, free_bytes
+from convlab.diagnosis.signals import Signals, first_weights
+from convlab.diagnosis.structure import Shape
+from convlab.models.live import LiveModel, bind
+from convlab.spec import TrainSpec
+from convlab.training.progress import batch_size, steps_per_epoch
+from convlab.training.run import Run
+from convlab.training.trainer import Criterion
+
+SAMPLES: Final = 128
+"""Pictures that are put through the network: as many as tell a dead channel from one that is seldom used."""
+
+_KEPT: Final = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """All evidence there is; what is missing is None, and the rules that would read it are silent."""
+
+    recipe: Recipe
+    facts: DataFacts | None
+    shape: Shape | None
+    start: Signals | None
+    now: Signals | None
+
+    @property
+    def curve(self) -> Curve:
+        """The losses."""
+        return self.recipe.curve
+
+
+def case_of_run(run: Run, start: Signals | None = None, now: Inside | None = None) -> Case:
+    """Of a run as it stands. One that is training right now is not looked into, but by what is passed.
+
+    Args:
+        run: at any time.
+        start: what went through the network before it began; looked at here where it is left out.
+        now: what goes through it now, likewise.
+    """
+    curve = Curve.of(run)
+    live = _bound(run.model, run.data)
+    shape = None if live is None else Shape(run.model, live.trace)
+    if run.ended or run.standing:
+        with contextlib.suppress(RuntimeError):  # another run is training this very model
+            now = now or _inside(run)
+            if start is None and not run.history.num_steps:
+                start = _at_start(curve.guessing, now, live)
+            if start is None:
+                with _as_it_began(run):
+                    start = _at_start(curve.guessing, _inside_of(run), _bound(run.model, run.data))
+    signals = (
+        None if now is None or not run.history.num_steps else Signals(now, curve.guessing, (), live, at_start=False)
+    )
+    return Case(_recipe(curve, run.data, run.model, shape, run.device), facts_of(run.data), shape, start, signals)
+
+
+def case_of_model(model: nn.Module, data: Data, spec: TrainSpec, criterion: Criterion | None = None) -> Case:
+    """Of a training that has not begun."""
+    guessing = math.log(data.num_classes) if data.num_classes and criterion is None else math.nan
+    curve, live = Curve.none(spec, guessing), _bound(model, data)
+    shape = None if live is None else Shape(model, live.trace)
+    inside = look_inside(model, data, criterion=criterion, samples=SAMPLES)
+    device = next((param.device for param in model.parameters()), torch.device("cpu"))
+    start = _at_start(guessing, inside, live)
+    return Case(_recipe(curve, data, model, shape, device), facts_of(data), shape, start, None)
+
+
+def _at_start(guessing: float, inside: Inside | None, live: LiveModel | None) -> Signals | None:
+    if inside is None:
+        return None
+    return Signals(inside, guessing, first_weights(live) if live is not None else (), live, at_start=True)
+
+
+_facts: OrderedDict[str, DataFacts] = OrderedDict()
+
+
+def facts_of(data: Data) -> DataFacts | None:
+    """What the data are like, looked at once; None where they cannot be read just now."""
+    if data.fingerprint not in _facts:
+        try:
+            _facts[data.fingerprint] = DataFacts.of(data)
+        except Exception:  # it is a user's own data set that raises
+            return None
+        while len(_facts) > _KEPT:
+            _facts.popitem(last=False)
+    return _facts[data.fingerprint]
+
+
+def _recipe(curve: Curve, data: Data, model: nn.Module, shape: Shape | None, device: torch.device) -> Recipe:
+    dropouts = [one.p for one in model.modules() if isinstance(one, nn.modules.dropout._DropoutNd)]
+    return Recipe(
+        curve=curve,
+        batch_size=min(batch_size(data, curve.spec), data.train.num_samples if data.train.num_samples > 0 else 2**20),
+        per_epoch=steps_per_epoch(data, curve.spec),
+        resizable=data.train.resizable,
+        dropout=max(dropouts, default=0.0),
+        sample_bytes=sum(record.memory for record in shape.trace.records) if shape is not None else 0,
+        weight_bytes=sum(param.numel() * param.element_size() for param in model.parameters()),
+        free_bytes=free_bytes(device),
+    )
+
+
+def _bound(model: nn.Module, data: Data) -> LiveModel | None:
+    try:
+        return bind(model, (1, *data.input_size))
+    except Exception:  # a network that does not take part in tracing is judged by its curve
+        return None
+
+
+def _inside(run: Run) -> Inside | None:
+    with contextlib.suppress(ValueError, TypeError):
+        return look_inside(run, samples=SAMPLES)
+    return None
+
+
+def _inside_of(run: Run) -> Inside | None:
+    """The same of the weights that are in the model now, whichever step they are of."""
+    with contextlib.suppress(ValueError, TypeError):
+        return look_inside(run.model, run.data, criterion=run._trainer.criterion, samples=SAMPLES)
+    return None
+
+
+@contextlib.contextmanager
+def _as_it_began(run: Run) -> Iterator[None]:
+    shown = run.shown_step
+    run.rewind(0)
+    try:
+        yield
+    finally:
+        run.rewind(shown)
