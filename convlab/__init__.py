@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from convlab.diagnosis.finding import Finding as Finding
     from convlab.diagnosis.inside import Inside as Inside
     from convlab.diagnosis.inside import look_inside as look_inside
+    from convlab.diagnosis.inside_log import InsideLog as InsideLog
+    from convlab.diagnosis.inside_log import watch_inside as watch_inside
     from convlab.frontend.explorer import ConvExplorer as ConvExplorer
     from convlab.lab_state import LabState as LabState
     from convlab.models.build import build as build
@@ -55,6 +57,8 @@ _HOME = {
     "Finding": "convlab.diagnosis.finding",
     "Inside": "convlab.diagnosis.inside",
     "look_inside": "convlab.diagnosis.inside",
+    "InsideLog": "convlab.diagnosis.inside_log",
+    "watch_inside": "convlab.diagnosis.inside_log",
     "TrainSpec": "convlab.spec",
     "LiveModel": "convlab.models.live",
     "bind": "convlab.models.live",
