@@ -14,10 +14,16 @@ if TYPE_CHECKING:
     from convlab import geometry as geometry
     from convlab._ipython import load_ipython_extension as load_ipython_extension
     from convlab._ipython import unload_ipython_extension as unload_ipython_extension
+    from convlab.diagnosis.attribution import occlusion as occlusion
+    from convlab.diagnosis.attribution import saliency as saliency
     from convlab.diagnosis.diagnose import diagnose as diagnose
     from convlab.diagnosis.finding import Finding as Finding
     from convlab.diagnosis.inside import Inside as Inside
     from convlab.diagnosis.inside import look_inside as look_inside
+    from convlab.diagnosis.inside_log import InsideLog as InsideLog
+    from convlab.diagnosis.inside_log import watch_inside as watch_inside
+    from convlab.diagnosis.maps import feature_maps as feature_maps
+    from convlab.diagnosis.maps import kernels as kernels
     from convlab.frontend.explorer import ConvExplorer as ConvExplorer
     from convlab.lab_state import LabState as LabState
     from convlab.models.build import build as build
@@ -53,8 +59,14 @@ _HOME = {
     "ConvExplorer": "convlab.frontend.explorer",
     "diagnose": "convlab.diagnosis.diagnose",
     "Finding": "convlab.diagnosis.finding",
+    "feature_maps": "convlab.diagnosis.maps",
+    "kernels": "convlab.diagnosis.maps",
+    "occlusion": "convlab.diagnosis.attribution",
+    "saliency": "convlab.diagnosis.attribution",
     "Inside": "convlab.diagnosis.inside",
     "look_inside": "convlab.diagnosis.inside",
+    "InsideLog": "convlab.diagnosis.inside_log",
+    "watch_inside": "convlab.diagnosis.inside_log",
     "TrainSpec": "convlab.spec",
     "LiveModel": "convlab.models.live",
     "bind": "convlab.models.live",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final
 
@@ -68,6 +68,9 @@ NUMBERS: Final = tuple(
 )
 """What a `LayerInside` says in one number each."""
 
+RECTIFIERS: Final = ("ReLU", "ReLU6", "Threshold", "Hardswish")
+"""Kinds behind which a dead channel learns nothing any more; elsewhere, as behind a Flatten, it may be a dark pixel."""
+
 
 @dataclass(frozen=True, eq=False)
 class Inside:
@@ -119,8 +122,8 @@ class Inside:
         return plot_inside(self, ax, number)
 
     def __repr__(self) -> str:
-        dead = sum(one.dead for one in self.layers)
-        return f"Inside(step {self.step:,}, loss {self.loss:.4g}, {len(self.layers)} layers, {dead} dead channels)"
+        dead = sum(one.dead for one in self.layers if one.kind in RECTIFIERS)
+        return f"Inside(step {self.step:,}, loss {self.loss:.4g}, {len(self.layers)} layers, {dead} dead ReLU channels)"
 
 
 def look_inside(
@@ -220,6 +223,17 @@ def inside(seen: Gathering, step: int, loss: float, samples: int, updates: Mappi
         tuple(_layer(path, module, act, (updates or {}).get(path, math.nan)) for path, module, act in seen.layers()),
         samples,
     )
+
+
+def courses(looks: Sequence[Inside], number: str) -> dict[str, tuple[list[int], list[float]]]:
+    """One number over the steps, by the layer's path: steps and values; layers that never have it are left out."""
+    found: dict[str, tuple[list[int], list[float]]] = {}
+    for look in looks:
+        for one in look.layers:
+            steps, values = found.setdefault(one.path, ([], []))
+            steps.append(look.step)
+            values.append(float(getattr(one, number)))
+    return {path: course for path, course in found.items() if not all(map(math.isnan, course[1]))}
 
 
 def _layer(path: str, module: nn.Module, act: Activation, update: float) -> LayerInside:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -82,9 +83,14 @@ class Activation:
 
 
 class Gathering:
-    """What hooks on a model's layers saw, in the order of the first call of each."""
+    """What hooks on a model's layers saw, in the order of the first call of each.
+
+    Attributes:
+        seconds: what the looking itself took so far.
+    """
 
     def __init__(self) -> None:
+        self.seconds = 0.0
         self._calls: dict[nn.Module, _Calls] = {}
 
     def see(self, path: str, module: nn.Module, output: object) -> None:
@@ -161,12 +167,14 @@ def gathered(model: nn.Module, on_error: Callable[[Exception], None] | None = No
 
     def hook(path: str) -> Callable[[nn.Module, Any, Any], None]:
         def see(module: nn.Module, _: Any, output: Any) -> None:
+            began = time.perf_counter()
             try:
                 found.see(path, module, output)
             except Exception as error:
                 if on_error is None:
                     raise
                 on_error(error)
+            found.seconds += time.perf_counter() - began
 
         return see
 

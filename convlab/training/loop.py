@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from convlab.training.step_watch import watched_update
 from convlab.training.trainer import Trainer
 
 Boundary = Callable[[], bool]
@@ -16,7 +17,7 @@ def train(trainer: Trainer, at_boundary: Boundary, last_step_done: Callable[[], 
         return False
     while trainer.within_epoch or trainer.begin_epoch():
         for x, y in trainer.batches():
-            trainer.update(x, y)
+            watched_update(trainer, x, y)
             if not at_boundary():
                 return False
         last_step_done()

@@ -31,6 +31,7 @@ from convlab.training.optimizers import apply_setting, build_optimizer, fused_st
 from convlab.training.randomness import PrivateRandom, may_draw
 from convlab.training.scheduled import Scheduled
 from convlab.training.scores import Scores
+from convlab.training.step_watch import StepWatcher
 from convlab.training.streams import Streams
 from convlab.training.threads import mult_adds, num_threads
 
@@ -62,6 +63,7 @@ class Trainer:
         self.history = History()
         self.journal: list[Change] = []
         self.edits = EditLog()
+        self.watchers: list[StepWatcher] = []
         self.best: tuple[EpochRecord, Snapshot] | None = None
         self.epoch = 0
         self.position = 0

@@ -158,7 +158,7 @@ def test_against_torch_on_a_real_network():
     assert len(seen.to_dataframe()) == len(seen.layers)
     assert {*NUMBERS, "path", "kind"} == set(seen.to_dataframe().columns)
     assert "32" not in repr(seen)
-    assert "dead channels" in repr(seen)
+    assert "dead ReLU channels" in repr(seen)
 
 
 def test_batch_norm_stands_on_the_samples_as_in_training():
