@@ -228,6 +228,9 @@ def stuck(seen: Curve) -> Finding | None:
     )
     why = "Either nothing of the input gets through the network, or nothing in it tells of the labels."
     remedy = Remedy("looking inside, at activations and gradients, and at some pictures with their labels")
+    if (clip := seen.spec.clip_grad_norm) is not None and clip < 0.01:
+        said += f" Gradients are clipped to a length of {clip:g}."
+        remedy = Remedy("gradients clipped to length 1: clip_grad_norm=1.0", {"clip_grad_norm": 1.0})
     return Finding("stuck", said, why, remedy, "possible", PRACTICE, {"level": seen.level}, curve_picture(seen))
 
 

@@ -12,7 +12,7 @@ import torch
 from convlab.diagnosis.curve import PLAYBOOK, Curve, curve_picture, is_flat, rises
 from convlab.diagnosis.finding import Exhibit, Finding, Remedy
 from convlab.schedule_spec import Cadence, ScheduleSpec
-from convlab.training.schedules import simulate
+from convlab.training.schedules import curve_of
 
 _SMITH: Final = "Smith, Le, A Bayesian perspective on generalization and stochastic gradient descent (2018)"
 _ADAPTIVE: Final = ("adam", "adamw", "rmsprop")
@@ -194,7 +194,7 @@ def cadence(seen: Recipe) -> Finding | None:
             break
     said = notes[0][0].upper() + notes[0][1:]
     why = "The lr then does something else than was meant: it stays high, or comes back."
-    curve = simulate(schedule, spec.epochs * seen.per_epoch, train=spec, steps_per_epoch=seen.per_epoch)
+    curve = curve_of(schedule, spec.epochs * seen.per_epoch, train=spec, steps_per_epoch=seen.per_epoch)
     lrs = np.asarray(curve.lrs, float)
     x = np.arange(1, len(lrs) + 1, dtype=float)
     picture = Exhibit("The lr that is planned", x, {"lr": lrs}, "step", "lr")
@@ -206,7 +206,7 @@ def _cadence_notes(schedule: ScheduleSpec, seen: Recipe) -> tuple[str, ...]:
     spec = seen.curve.spec
     steps = spec.epochs * (seen.per_epoch or 1)
     try:
-        return tuple(simulate(schedule, steps, train=spec, steps_per_epoch=seen.per_epoch).notes)
+        return tuple(curve_of(schedule, steps, train=spec, steps_per_epoch=seen.per_epoch).notes)
     except (ValueError, ArithmeticError):
         return ()
 

@@ -195,20 +195,21 @@ class Lab(widgets.VBox):
             if self._wishes.refusal is not None:
                 raise self._wishes.refusal
 
-    def use(self, network: NetSpec | str | nn.Module, seed: int = 0) -> None:
+    def use(self, network: NetSpec | str | nn.Module | None = None, seed: int = 0, *, data: object = None) -> None:
         """Take another network: a recipe, a name of the gallery (in the size that the data ask for), or a module.
 
         A run that is on is stopped. Earlier runs stay in the table, their curves as faint lines.
 
         Args:
-            network: what is trained from now on.
+            network: what is trained from now on; the present one, as it stands, if left out.
             seed: decides the weights of one that is built.
+            data: what it learns from now on; the present ones if left out.
 
         Raises:
             SpecError: it does not take the data, or there is no such name; the bench is as it was.
             TypeError: it is no network.
         """
-        start.use(self, network, seed)
+        start.use(self, network, seed, data)
 
     @property
     def live(self) -> LiveModel:

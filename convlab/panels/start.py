@@ -293,11 +293,21 @@ def save_weights(lab: Lab, path: Path) -> None:
         torch.save(lab.model.state_dict(), path)
 
 
-def use(lab: Lab, network: NetSpec | str | nn.Module, seed: int) -> None:
+def use(lab: Lab, network: NetSpec | str | nn.Module | None, seed: int, data: object) -> None:
     """See `Lab.use`."""
-    net, model = made(network, lab.data, seed)
+    found = lab.data if data is None else resolve(data)
+    if network is None:
+        if (found.input_size, found.num_classes) != (lab.data.input_size, lab.data.num_classes):
+            raise SpecError(
+                f"data must be of the same kind as {about(lab.data)} for this network, got {about(found)}; pass a "
+                "network, too: lab.use('resnet', data=data)."
+            )
+        net, model, seed = lab.net, lab.model, lab.seed
+    else:
+        net, model = made(network, found, seed)
     with lab.hand:
         lab.stop()
+        lab.data = found
         lab.net, lab.seed, lab.model, lab.bound = net, seed, model, None
         lab.opened_with, lab.latest, lab.spec_of_present = snapshot(model), None, None
         for held in (lab.looking, lab.rewound, lab.following, lab.on_spec, lab.on_tab):

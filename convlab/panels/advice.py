@@ -1,0 +1,185 @@
+"""The advice panel: what the rules see in the bench's run, why it matters, and a remedy to apply."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Final
+
+import ipywidgets as widgets
+
+from convlab.diagnosis.case import Case, case_of_model, case_of_run
+from convlab.diagnosis.diagnose import findings, topic_of
+from convlab.diagnosis.finding import Finding
+from convlab.diagnosis.signals import Signals
+from convlab.frontend.style import Style
+from convlab.panels.latest import Latest
+from convlab.panels.messages import Messages
+from convlab.panels.remedies import Applied, apply, undo
+from convlab.plots.figure import new_figure, png
+from convlab.training.run import Run
+
+if TYPE_CHECKING:
+    from convlab.panels.lab import Lab
+
+SURE: Final = {
+    "sure": "It follows from the numbers.",
+    "likely": "Nearly always right in planted faults; look at the picture.",
+    "possible": "One of several explanations.",
+}
+
+
+class Advice(widgets.VBox):
+    """Findings on the bench's run as it stands, each with its evidence and a remedy; they follow the run by epoch.
+
+    Args:
+        lab: the bench.
+        is_shown: whether anybody sees the panel; it looks only then.
+
+    Attributes:
+        found: the findings as they are shown.
+        applied: remedies in force that can be taken back, by rule.
+    """
+
+    def __init__(self, lab: Lab, is_shown: object = None) -> None:
+        self._lab = lab
+        self._is_shown = is_shown if callable(is_shown) else lambda: True
+        self.found: list[Finding] = []
+        self.applied: dict[str, Applied] = {}
+        self._start: tuple[object, Signals | None] | None = None
+        self._seen: object = None
+        self.heading = widgets.HTML()
+        self.heading.add_class("convlab-advice-heading")
+        self.cards = widgets.VBox()
+        self.undo_button = widgets.Button(
+            description="Undo", icon="undo", tooltip="Take the last remedy back.", disabled=True
+        )
+        self.undo_button.on_click(lambda _: self._guarded(self.undo))
+        self._messages = Messages()
+        self._latest = Latest(self._messages.exception)
+        top = widgets.HBox([self.heading, self.undo_button])
+        top.add_class("convlab-advice-top")
+        super().__init__([Style(), top, self._messages, self.cards])
+        self.add_class("convlab").add_class("convlab-advice")
+        self.look()
+
+    # -- looking ------------------------------------------------------------------------------------------------------
+
+    def follow(self) -> None:
+        """The run got further: look again after each epoch, while somebody sees it."""
+        if self._is_shown():
+            self.look()
+
+    def look(self) -> None:
+        """Look at the bench as it is, in another thread; nothing where nothing has changed since."""
+        self._latest(self._look)
+
+    def settle(self) -> None:
+        """Block until all looks are done."""
+        self._latest.wait()
+
+    def _look(self) -> None:
+        lab, run = self._lab, self._lab.current
+        state = (
+            *(None if run is None else (id(run), run.history.num_epochs, run.state), id(lab.model), lab.edits),
+            *(lab.spec.to_json(), lab.data.fingerprint),
+        )
+        if state == self._seen:
+            return
+        case = self._case(run)
+        self._seen = state
+        self.found = findings(case)
+        self._show(run)
+
+    def _case(self, run: Run | None) -> Case:
+        lab = self._lab
+        if run is None or (run.ended and run.shown_step == 0) or run.model is not lab.model:
+            return case_of_model(lab.model, lab.data, lab.spec, lab.criterion)
+        known = self._start[1] if self._start is not None and self._start[0] is run else None
+        case = case_of_run(run, known)
+        if case.start is not None:
+            self._start = run, case.start
+        return case
+
+    # -- showing ------------------------------------------------------------------------------------------------------
+
+    def _show(self, run: Run | None) -> None:
+        self._say(run)
+        self.cards.children = tuple(self._card(one, first=i == 0) for i, one in enumerate(self.found))
+
+    def _say(self, run: Run | None) -> None:
+        count = len(self.found)
+        what = "the network, its data and settings, before training"
+        if run is not None and run.history.num_steps:
+            what = f"{html.escape(run.name)}, {run.history.num_epochs} epochs, {run.state}"
+        told = f"{count} finding{'s' if count != 1 else ''}" if count else "Nothing to say: no rule has evidence"
+        self.heading.value = f'<div role="status" aria-live="polite"><strong>{told}</strong> <span>{what}</span></div>'
+
+    def _card(self, finding: Finding, first: bool) -> widgets.Widget:
+        sure = html.escape(SURE[finding.confidence])
+        text = widgets.HTML(
+            f"<h4><span class='convlab-topic'>{topic_of(finding)}</span> {html.escape(finding.seen)}</h4>"
+            f"<p>{html.escape(finding.why)}</p>"
+            f"<p><strong>Try</strong> {html.escape(finding.remedy.text)}.</p>"
+            f"<p class='convlab-source'><abbr title='{sure}'>{finding.confidence}</abbr> · "
+            f"{html.escape(finding.source)}</p>"
+        )
+        parts: list[widgets.Widget] = [text]
+        if finding.remedy.can_be_applied:
+            button = widgets.Button(
+                description="Apply", icon="check", tooltip=f"Do it on the bench: {finding.remedy.text}. Undo takes it back."
+            )
+            button.on_click(lambda _: self._guarded(lambda: self.apply(finding)))
+            if first:
+                button.button_style = "primary"
+            parts.append(button)
+        left = widgets.VBox(parts)
+        left.add_class("convlab-finding-text")
+        row = [left]
+        if finding.picture is not None:
+            figure = new_figure(3.6, 2.3)
+            finding.plot(figure.add_subplot())
+            picture = widgets.Image(value=png(figure), format="png")
+            picture.alt = f"{finding.picture.title}: {finding.seen}"
+            picture.add_class("convlab-evidence")
+            row.append(picture)
+        card = widgets.HBox(row)
+        card.add_class("convlab-finding")
+        return card
+
+    # -- remedies -----------------------------------------------------------------------------------------------------
+
+    def apply(self, finding: Finding) -> None:
+        """Put its remedy in force on the bench; `undo` takes it back.
+
+        Raises:
+            SpecError, EditError, ValueError: it cannot be here; the bench is as it was.
+        """
+        self.applied[finding.rule] = apply(self._lab, finding.remedy)
+        self._messages.note(self.applied[finding.rule].note)
+        self._after()
+
+    def undo(self) -> None:
+        """Take the last remedy back.
+
+        Raises:
+            LookupError: there is none.
+        """
+        if not self.applied:
+            raise LookupError("there is no remedy to take back.")
+        rule, applied = list(self.applied.items())[-1]
+        self._messages.note(undo(self._lab, applied))
+        del self.applied[rule]
+        self._after()
+
+    def _after(self) -> None:
+        last = list(self.applied.values())[-1:]
+        self.undo_button.disabled = not last
+        self.undo_button.tooltip = f"Take back: {last[0].remedy.text}." if last else "Take the last remedy back."
+        self._seen = None
+        self.look()
+
+    def _guarded(self, act: object) -> None:
+        try:
+            act()  # type: ignore[operator]
+        except Exception as error:
+            self._messages.exception(error)
