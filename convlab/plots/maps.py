@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 from typing import TYPE_CHECKING, Any, Final
@@ -139,7 +140,13 @@ def _largest(values: npt.NDArray[Any]) -> float:
 
 
 def _coloured(share: npt.NDArray[np.float64], name: str) -> Pixels:
-    return _bytes(colormaps[name](np.nan_to_num(share, nan=0.5))[..., :3])
+    return _table(name)[_bytes(share)]
+
+
+@functools.cache
+def _table(name: str) -> Pixels:
+    """The 256 colours of a map: matplotlib makes a map anew each time that it is asked for one."""
+    return _bytes(colormaps[name](np.arange(256))[:, :3])
 
 
 def _bytes(share: npt.NDArray[np.float64]) -> Pixels:
