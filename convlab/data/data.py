@@ -38,16 +38,20 @@ class Data:
     notes: tuple[str, ...] = ()
 
     def pictures(self, count: int) -> Tensor:
-        """The first inputs of the validation data (of the training data without any), at most ``count`` of them.
+        """The inputs of `samples`: shape ``(count, C, H, W)``."""
+        return self.samples(count)[0]
 
-        Shape ``(count, C, H, W)``. Looking changes nothing that is drawn later. Look at what is not in memory before a
-        run and not during it: its items may draw from the generators that the run draws from.
+    def samples(self, count: int) -> tuple[Tensor, Tensor]:
+        """The first samples of the validation data (of the training data without any), at most ``count``: x and y.
+
+        Looking changes nothing that is drawn later. Look at what is not in memory before a run and not during it: its
+        items may draw from the generators that the run draws from.
         """
         source = self.train if self.valid is None else self.valid
         loader = source.loader if isinstance(source, LoaderSource) else None
         with nullcontext() if isinstance(source, TensorSource) else generators_untouched(loader):
-            batches = source.batches(None, 0, count, torch.device("cpu"), torch.contiguous_format)
-            return next(iter(batches))[0][:count]
+            x, y = next(iter(source.batches(None, 0, count, torch.device("cpu"), torch.contiguous_format)))
+            return x[:count], y[:count]
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.input_size))

@@ -58,9 +58,9 @@ def saliency(model: nn.Module, x: Tensor, target: int | None = None) -> Attribut
     copied = private_copy(model).eval()
     leaf = picture(x, copied).requires_grad_()
     with torch.enable_grad():
-        scores = _scores(copied(leaf.clone()))  # no leaf: the model may write into its input
-    chosen = _chosen(scores, target)
-    value = scores[0, chosen]
+        given = scores(copied(leaf.clone()))  # no leaf: the model may write into its input
+    chosen = _chosen(given, target)
+    value = given[0, chosen]
     gradient = None
     if value.requires_grad:  # else cut off, by a detach() or a rounding
         (gradient,) = torch.autograd.grad(value, leaf, allow_unused=True)
@@ -99,9 +99,9 @@ def occlusion(
     side = _whole("size", size, max(1, min(height, width) // 4), min(height, width))
     step = _whole("stride", stride, max(1, side // 2), side)
     with torch.no_grad():
-        scores = _scores(copied(whole.clone()))
-        chosen = _chosen(scores, target)
-        score = float(scores[0, chosen])
+        given = scores(copied(whole.clone()))
+        chosen = _chosen(given, target)
+        score = float(given[0, chosen])
         cover = whole.mean((2, 3), keepdim=True)
         corners = [(top, left) for top in _starts(height, side, step) for left in _starts(width, side, step)]
         lost, count = torch.zeros(height, width), torch.zeros(height, width)
@@ -109,7 +109,7 @@ def occlusion(
             covered = whole.expand(len(some), -1, -1, -1).clone()
             for one, (top, left) in zip(covered, some, strict=True):
                 one[:, top : top + side, left : left + side] = cover[0]
-            drops = score - _scores(copied(covered))[:, chosen].float().cpu()
+            drops = score - scores(copied(covered))[:, chosen].float().cpu()
             for drop, (top, left) in zip(drops, some, strict=True):
                 lost[top : top + side, left : left + side] += drop
                 count[top : top + side, left : left + side] += 1
@@ -129,7 +129,7 @@ def picture(x: Tensor, model: nn.Module) -> Tensor:
     return (x if x.dim() == 4 else x[None]).detach().to(like.device, like.dtype)
 
 
-def _scores(output: object) -> Tensor:
+def scores(output: object) -> Tensor:
     """The output as (N, outputs)."""
     if not isinstance(output, Tensor) or output.dim() not in (1, 2):
         got = f"of size {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
@@ -137,10 +137,10 @@ def _scores(output: object) -> Tensor:
     return output if output.dim() == 2 else output[:, None]
 
 
-def _chosen(scores: Tensor, target: int | None) -> int:
-    count = scores.shape[1]
+def _chosen(given: Tensor, target: int | None) -> int:
+    count = given.shape[1]
     if target is None:
-        return int(scores[0].argmax())
+        return int(given[0].argmax())
     if isinstance(target, bool) or not isinstance(target, int) or not 0 <= target < count:
         raise IndexError(f"target must be an output from 0 to {count - 1}, got {target!r}; try target=0.")
     return target

@@ -14,6 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from convlab.models.borrow import hooking
+
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
@@ -165,8 +167,10 @@ def gathered(model: nn.Module, on_error: Callable[[Exception], None] | None = No
     found = Gathering()
     handles = []
 
-    def hook(path: str) -> Callable[[nn.Module, Any, Any], None]:
+    def hook(path: str, expected: nn.Module) -> Callable[[nn.Module, Any, Any], None]:
         def see(module: nn.Module, _: Any, output: Any) -> None:
+            if module is not expected:  # of a copy, made meanwhile
+                return
             began = time.perf_counter()
             try:
                 found.see(path, module, output)
@@ -179,9 +183,11 @@ def gathered(model: nn.Module, on_error: Callable[[Exception], None] | None = No
         return see
 
     try:
-        for path, module in layers_of(model):
-            handles.append(module.register_forward_hook(hook(path)))
+        with hooking:
+            for path, module in layers_of(model):
+                handles.append(module.register_forward_hook(hook(path, module)))
         yield found
     finally:
-        for handle in handles:
-            handle.remove()
+        with hooking:
+            for handle in handles:
+                handle.remove()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from convlab.diagnosis.attribution import picture
+from convlab.diagnosis.attribution import picture, scores
 from convlab.diagnosis.layer_stats import layers_of
 from convlab.models.borrow import private_copy
 
@@ -97,3 +97,23 @@ def feature_maps(model: nn.Module, x: Tensor) -> tuple[FeatureMaps, ...]:
     with torch.no_grad():
         copied(picture(x, copied).clone())
     return tuple(found.values())
+
+
+def answers(model: nn.Module, images: Tensor) -> Tensor:
+    """What the model says of pictures, in eval mode, on a copy: its scores, shape (N, outputs).
+
+    Args:
+        model: a network that returns a number for each class, (N, classes), or one or more numbers.
+        images: (N, C, H, W).
+
+    Raises:
+        ValueError: the output is something else.
+
+    Example:
+        >>> answers(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), torch.rand(5, 1, 2, 2)).shape
+        torch.Size([5, 3])
+    """
+    copied = private_copy(model).eval()
+    like = next((param for param in copied.parameters() if param.is_floating_point()), images)
+    with torch.no_grad():
+        return scores(copied(images.detach().clone().to(like.device, like.dtype))).float().cpu()

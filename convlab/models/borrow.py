@@ -2,9 +2,11 @@
 
 import copy
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -55,12 +57,20 @@ def restore(saved: Snapshot, *, modes: bool = True) -> None:
             param.grad = grad
 
 
-def private_copy(model: nn.Module) -> nn.Module:
-    """A copy with weights of its own, to be looked into while a run goes on training `model`; it needs no gradients."""
+hooking: Final = threading.RLock()
+"""Held while hooks are put on a model or taken off, and while one is copied: a copy must not come upon half of them."""
+
+
+def private_copy(model: nn.Module, *, trainable: bool = False) -> nn.Module:
+    """A copy with weights of its own, to be looked into while a run goes on training `model`.
+
+    It needs no gradients, unless it is to be `trainable` where the model is.
+    """
     memo: dict[int, object] = {id(buffer): buffer.detach().clone() for buffer in model.buffers()}
     for param in model.parameters():
-        memo[id(param)] = nn.Parameter(param.detach().clone(), requires_grad=False)
-    return copy.deepcopy(model, memo)
+        memo[id(param)] = nn.Parameter(param.detach().clone(), requires_grad=trainable and param.requires_grad)
+    with hooking:
+        return copy.deepcopy(model, memo)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ def further_panels(lab: Lab) -> dict[str, Callable[[], widgets.Widget]]:
         "Architecture": lambda: _architecture(lab),
         "Network": lambda: _network(lab),
         "Receptive field": lambda: _receptive_field(lab),
+        "Inside": lambda: _inside(lab),
         "Convolution": _explorer,
         "Code": lambda: _code(lab),
     }
@@ -127,6 +128,18 @@ def _receptive_field(lab: Lab) -> widgets.Widget:
 
     panel = ReceptiveFieldPanel(lab.model, lab.data.pictures(64))
     lab.rewound.append(panel)
+    return panel
+
+
+def _inside(lab: Lab) -> widgets.Widget:
+    from convlab.panels.inside import InsidePanel
+
+    panel = InsidePanel(
+        lab.model, lab.data, lambda: lab.current, lambda: lab.tabs.is_shown("Inside"), criterion=lab.criterion
+    )
+    lab.looking.append(panel)
+    lab.following.append(panel.follow)
+    lab.on_tab.append(panel.look)
     return panel
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from convlab.diagnosis.maps import FeatureMaps, Kernels
 
 Pixels = npt.NDArray[np.uint8]
+
+_MOST_FEATURES, _FEATURES_A_ROW, _SQUARE = 256, 64, 10
+_FOR: Final = np.array([213, 94, 0]) / 255
+_AGAINST: Final = np.array([0, 114, 178]) / 255
 
 
 def kernel_tiles(weights: Tensor, most: int = 64) -> list[Pixels]:
@@ -54,6 +59,35 @@ def mosaic(tiles: list[Pixels], columns: int, scale: int = 1) -> Pixels:
         top, left = (at * (side + gap) for at, side in zip(divmod(place, columns), (height, width), strict=True))
         whole[top : top + height, left : left + width] = tile.repeat(scale, 0).repeat(scale, 1)
     return whole
+
+
+def map_picture(maps: Tensor, side: int = 48, most: int = 16) -> Pixels:
+    """The first channels in a row, about `side` pixels high each; a vector as a block of squares, one a feature.
+
+    Args:
+        maps: (channels, rows, columns), as `FeatureMaps` has them.
+        side: of a channel, in pixels; a larger map is thinned out.
+        most: how many channels.
+    """
+    if maps.shape[1:] == (1, 1) or maps.shape[:2] == (1, 1):
+        (line,) = map_tiles(maps.reshape(1, 1, -1)[..., :_MOST_FEATURES])
+        return mosaic([tile[None, None] for tile in line[0]], columns=_FEATURES_A_ROW, scale=_SQUARE)
+    thin = -(-max(maps.shape[1:]) // (2 * side))
+    tiles = map_tiles(maps[..., ::thin, ::thin], most)
+    return mosaic(tiles, most, max(1, side // tiles[0].shape[0]))
+
+
+def tinted(x: Tensor, found: Attribution | None = None) -> Pixels:
+    """A picture, (C, H, W), as pixels, (H, W, 3); orange where it speaks for the output, blue where against."""
+    values = x.detach().float().cpu()
+    values = values if len(values) == 3 else values[:1].expand(3, -1, -1)
+    shown = _stretched(values.numpy().astype(np.float64)).transpose(1, 2, 0)
+    if found is None:
+        return _bytes(shown)
+    share = np.nan_to_num(found.map.numpy().astype(np.float64)) / _largest(found.map.numpy())
+    glow = 0.8 * np.abs(share)[..., None]
+    colour = np.where(share[..., None] > 0, _FOR, _AGAINST)
+    return _bytes((0.25 + 0.75 * shown) * (1 - glow) + colour * glow)
 
 
 def as_png(pixels: Pixels) -> bytes:
@@ -106,7 +140,13 @@ def _largest(values: npt.NDArray[Any]) -> float:
 
 
 def _coloured(share: npt.NDArray[np.float64], name: str) -> Pixels:
-    return _bytes(colormaps[name](np.nan_to_num(share, nan=0.5))[..., :3])
+    return _table(name)[_bytes(share)]
+
+
+@functools.cache
+def _table(name: str) -> Pixels:
+    """The 256 colours of a map: matplotlib makes a map anew each time that it is asked for one."""
+    return _bytes(colormaps[name](np.arange(256))[:, :3])
 
 
 def _bytes(share: npt.NDArray[np.float64]) -> Pixels:
