@@ -21,6 +21,16 @@ Confidence = Literal["sure", "likely", "possible"]
 Floats = npt.NDArray[np.float64]
 
 
+def named(path: str) -> str:
+    """A layer in a sentence: a number alone would read as a quantity.
+
+    Example:
+        >>> named("conv1"), named("0"), named("body.2")
+        ('conv1', 'layer 0', 'layer body.2')
+    """
+    return f"layer {path}" if path[-1:].isdigit() and path.rpartition(".")[2].isdigit() else path
+
+
 @dataclass(frozen=True)
 class Remedy:
     """One thing to try.

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from convlab.diagnosis.finding import Exhibit, Finding, Remedy
+from convlab.diagnosis.finding import Exhibit, Finding, Remedy, named
 from convlab.diagnosis.inside import Inside, LayerInside
 from convlab.models.live import Edit, EditError, LiveModel
 
@@ -89,7 +89,7 @@ def unfit_init(seen: Signals) -> Finding | None:
         return None
     worst = max(off, key=lambda one: abs(math.log(max(one.ratio, 1e-9))))
     said = (
-        f"{worst.path} was drawn with {worst.ratio:.2g} times the standard deviation that keeps a signal's size"
+        f"{named(worst.path)} was drawn with {worst.ratio:.2g} times the standard deviation that keeps a signal's size"
         f"{f', and {len(off) - 1} other layers likewise' if len(off) > 1 else ''}; the loss begins at "
         f"{seen.inside.loss:.3g}{'' if math.isnan(seen.guessing) else f', where guessing has {seen.guessing:.3g}'}."
     )
@@ -112,7 +112,7 @@ def dead_relus(seen: Signals) -> Finding | None:
         return None
     worst = max(dead, key=lambda one: one.dead / one.channels)
     said = (
-        f"In {worst.path} {worst.dead} of {worst.channels} channels are 0 for each of {seen.inside.samples} samples"
+        f"In {named(worst.path)} {worst.dead} of {worst.channels} channels are 0 for each of {seen.inside.samples} samples"
         f"{' before any training' if seen.at_start else ''}"
         f"{f', in {len(dead) - 1} other layers likewise' if len(dead) > 1 else ''}."
     )
@@ -135,7 +135,7 @@ def saturated(seen: Signals) -> Finding | None:
     if not full:
         return None
     worst = max(full, key=lambda one: one.saturated)
-    said = f"{100 * worst.saturated:.0f} % of the outputs of {worst.path} ({worst.kind}) are at its ends."
+    said = f"{100 * worst.saturated:.0f} % of the outputs of {named(worst.path)} ({worst.kind}) are at its ends."
     why = "There its slope is next to 0, so that hardly any gradient comes through."
     edits = _norms_before(seen.live, [one.path for one in full])
     names = ", ".join(one.path for one in full[:4])
@@ -158,7 +158,7 @@ def vanishing(seen: Signals) -> Finding | None:
         return None
     ratio = first.gradient_to_weight / last.gradient_to_weight
     said = (
-        f"The gradient of {first.path}, relative to its weights, is {ratio:.1g} times that of {last.path}: "
+        f"The gradient of {named(first.path)}, relative to its weights, is {ratio:.1g} times that of {named(last.path)}: "
         f"{first.gradient_to_weight:.1g} against {last.gradient_to_weight:.1g}."
     )
     why = "The first layers hardly move, however long one trains."
@@ -180,7 +180,7 @@ def exploding(seen: Signals) -> Finding | None:
     worst = max(layers, key=lambda one: one.gradient_to_weight, default=None)
     if worst is None or worst.gradient_to_weight < 5:
         return None
-    said = f"The gradient of {worst.path} is {worst.gradient_to_weight:.2g} times as long as its weights."
+    said = f"The gradient of {named(worst.path)} is {worst.gradient_to_weight:.2g} times as long as its weights."
     why = "One step throws the weights far beyond where the gradient was true."
     remedy = Remedy("gradients clipped to length 1: clip_grad_norm=1.0", {"clip_grad_norm": 1.0})
     source = "Pascanu, Mikolov, Bengio, On the difficulty of training recurrent networks (2013)"

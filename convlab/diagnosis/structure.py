@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from torch import nn
 
-from convlab.diagnosis.finding import Exhibit, Finding, Remedy
+from convlab.diagnosis.finding import Exhibit, Finding, Remedy, named
 from convlab.models.live import Edit
 from convlab.models.trace import Record, Trace
 
@@ -55,13 +55,13 @@ def skips_pixels(seen: Shape) -> Finding | None:
     kept = float(np.prod(record.output_size[1:]) / np.prod(record.input_size[1:]))
     if max(layer.stride) < 3 or not (skipped < 1 or kept < 0.5):
         return None
-    said = f"{record.path} has kernel_size={_one(layer.kernel_size)} and stride={_one(layer.stride)}: "
+    said = f"{named(record.path)} has kernel_size={_one(layer.kernel_size)} and stride={_one(layer.stride)}: "
     if skipped < 1:
         said += f"{100 * (1 - skipped):.0f} % of the pixels are never read. "
     said += f"Of {_by(record.input_size[1:])} numbers it leaves {_by(record.output_size[1:])}, {100 * kept:.0f} %."
     why = "What the first layer throws away, no later layer can bring back."
     stride = 1 if max(seen.sides) <= 64 else 2
-    remedy = Remedy(f"stride={stride} in {record.path}", edits=(Edit(record.path, {"stride": stride}),))
+    remedy = Remedy(f"stride={stride} in {named(record.path)}", edits=(Edit(record.path, {"stride": stride}),))
     values = np.array([float(np.prod(one.output_size[1:])) for one in seen.spatial()])
     names = tuple(one.path for one in seen.spatial())
     level = ("the picture", float(np.prod(record.input_size[1:])))
@@ -80,7 +80,7 @@ def field_too_small(seen: Shape) -> Finding | None:
     if share > 0.4:
         return None
     said = (
-        f"A unit of {found.path}, the last before the average over all places, sees {_by(field.size)} of "
+        f"A unit of {named(found.path)}, the last before the average over all places, sees {_by(field.size)} of "
         f"{_by(seen.sides)} pixels."
     )
     why = "A pattern that is larger than what a unit sees can be told by its details only."
@@ -101,7 +101,7 @@ def field_beyond_input(seen: Shape) -> Finding | None:
         if share >= 0.6 and max(layer.dilation) > 1:
             kernel, dilation = layer.kernel_size, layer.dilation
             said = (
-                f"{record.path} has kernel_size={_one(kernel)} and dilation={_one(dilation)} on a map of "
+                f"{named(record.path)} has kernel_size={_one(kernel)} and dilation={_one(dilation)} on a map of "
                 f"{_by(record.input_size[2:])}: {100 * share:.0f} % of what its kernel reads is padding."
             )
             settings: dict[str, Any] = {"dilation": 1}
@@ -119,7 +119,7 @@ def field_beyond_input(seen: Shape) -> Finding | None:
     ratio = max(size / side for size, side in zip(sizes, seen.sides, strict=True))
     if ratio <= 12:
         return None
-    said = f"A unit of {record.path} sees {_by(sizes)} pixels where the picture has {_by(seen.sides)}."
+    said = f"A unit of {named(record.path)} sees {_by(sizes)} pixels where the picture has {_by(seen.sides)}."
     return _mostly_padding("field_beyond_input", said, strided[0], {"stride": 1}, 1 - 1 / ratio, seen)
 
 
@@ -130,7 +130,7 @@ def padding_dominates(seen: Shape) -> Finding | None:
         if share < 0.6 or max(layer.dilation) > 1:
             continue
         said = (
-            f"{record.path} has kernel_size={_one(layer.kernel_size)} on a map of {_by(record.input_size[2:])}: "
+            f"{named(record.path)} has kernel_size={_one(layer.kernel_size)} on a map of {_by(record.input_size[2:])}: "
             f"{100 * share:.0f} % of what its kernel reads is padding."
         )
         before = [
@@ -162,7 +162,7 @@ def one_layer_holds_most(seen: Shape) -> Finding | None:
         if share < 0.9 or not size or int(np.prod(size[2:])) < 16 or layer.in_features != int(np.prod(size[1:])):
             continue
         said = (
-            f"{record.path} holds {record.num_params:,} of {total:,} parameters, {100 * share:.0f} %: it reads a map "
+            f"{named(record.path)} holds {record.num_params:,} of {total:,} parameters, {100 * share:.0f} %: it reads a map "
             f"of {_by(size[1:])} laid out flat."
         )
         why = "It learns each place by itself, with little data for each weight, and what it learns is by heart."
@@ -211,9 +211,9 @@ def _mostly_padding(
     why = "Its weights beside the centre hardly ever meet a picture, so that it computes little with much."
     if settings:
         told = ", ".join(f"{name}={_one(value)}" for name, value in settings.items())
-        remedy = Remedy(f"{told} in {record.path}", edits=(Edit(record.path, settings),))
+        remedy = Remedy(f"{told} in {named(record.path)}", edits=(Edit(record.path, settings),))
     else:
-        remedy = Remedy(f"the network without {record.path}", edits=(Edit(record.path, {}, "remove"),))
+        remedy = Remedy(f"the network without {named(record.path)}", edits=(Edit(record.path, {}, "remove"),))
     return Finding(rule, said, why, remedy, "likely", _LUO, {"share": share}, _fields(seen))
 
 

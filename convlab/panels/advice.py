@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import ipywidgets as widgets
@@ -34,17 +35,19 @@ class Advice(widgets.VBox):
     Args:
         lab: the bench.
         is_shown: whether anybody sees the panel; it looks only then.
+        applied: remedies in force that can be taken back, oldest first; the list outlives the panel.
 
     Attributes:
         found: the findings as they are shown.
-        applied: remedies in force that can be taken back, by rule.
+        applied: as above.
     """
 
-    def __init__(self, lab: Lab, is_shown: object = None) -> None:
-        self._lab = lab
-        self._is_shown = is_shown if callable(is_shown) else lambda: True
+    def __init__(
+        self, lab: Lab, is_shown: Callable[[], bool] = lambda: True, applied: list[Applied] | None = None
+    ) -> None:
+        self._lab, self._is_shown = lab, is_shown
         self.found: list[Finding] = []
-        self.applied: dict[str, Applied] = {}
+        self.applied: list[Applied] = [] if applied is None else applied
         self._start: tuple[object, Signals | None] | None = None
         self._seen: object = None
         self.heading = widgets.HTML()
@@ -60,6 +63,9 @@ class Advice(widgets.VBox):
         top.add_class("convlab-advice-top")
         super().__init__([Style(), top, self._messages, self.cards])
         self.add_class("convlab").add_class("convlab-advice")
+        if self.applied:
+            self._messages.note(self.applied[-1].note)
+        self._offer_undo()
         self.look()
 
     # -- looking ------------------------------------------------------------------------------------------------------
@@ -83,12 +89,13 @@ class Advice(widgets.VBox):
             *(None if run is None else (id(run), run.history.num_epochs, run.state), id(lab.model), lab.edits),
             *(lab.spec.to_json(), lab.data.fingerprint),
         )
-        if state == self._seen:
+        if state == self._seen or self.comm is None:
             return
-        case = self._case(run)
+        with lab.hand:  # nobody begins a run meanwhile
+            case = self._case(run)
         self._seen = state
         self.found = findings(case)
-        self._show(run)
+        self._show(None if case.curve.step == 0 else run)
 
     def _case(self, run: Run | None) -> Case:
         lab = self._lab
@@ -109,7 +116,7 @@ class Advice(widgets.VBox):
     def _say(self, run: Run | None) -> None:
         count = len(self.found)
         what = "the network, its data and settings, before training"
-        if run is not None and run.history.num_steps:
+        if run is not None:
             what = f"{html.escape(run.name)}, {run.history.num_epochs} epochs, {run.state}"
         told = f"{count} finding{'s' if count != 1 else ''}" if count else "Nothing to say: no rule has evidence"
         self.heading.value = f'<div role="status" aria-live="polite"><strong>{told}</strong> <span>{what}</span></div>'
@@ -126,7 +133,9 @@ class Advice(widgets.VBox):
         parts: list[widgets.Widget] = [text]
         if finding.remedy.can_be_applied:
             button = widgets.Button(
-                description="Apply", icon="check", tooltip=f"Do it on the bench: {finding.remedy.text}. Undo takes it back."
+                description="Apply",
+                icon="check",
+                tooltip=f"Do it on the bench: {finding.remedy.text}. Undo takes it back.",
             )
             button.on_click(lambda _: self._guarded(lambda: self.apply(finding)))
             if first:
@@ -154,8 +163,8 @@ class Advice(widgets.VBox):
         Raises:
             SpecError, EditError, ValueError: it cannot be here; the bench is as it was.
         """
-        self.applied[finding.rule] = apply(self._lab, finding.remedy)
-        self._messages.note(self.applied[finding.rule].note)
+        apply(self._lab, finding.remedy, self.applied)
+        self._messages.note(self.applied[-1].note)
         self._after()
 
     def undo(self) -> None:
@@ -166,20 +175,26 @@ class Advice(widgets.VBox):
         """
         if not self.applied:
             raise LookupError("there is no remedy to take back.")
-        rule, applied = list(self.applied.items())[-1]
-        self._messages.note(undo(self._lab, applied))
-        del self.applied[rule]
+        applied = self.applied.pop()
+        try:
+            self._messages.note(undo(self._lab, applied))
+        except Exception:
+            self.applied.append(applied)
+            raise
         self._after()
 
     def _after(self) -> None:
-        last = list(self.applied.values())[-1:]
-        self.undo_button.disabled = not last
-        self.undo_button.tooltip = f"Take back: {last[0].remedy.text}." if last else "Take the last remedy back."
+        self._offer_undo()
         self._seen = None
         self.look()
 
-    def _guarded(self, act: object) -> None:
+    def _offer_undo(self) -> None:
+        last = self.applied[-1:]
+        self.undo_button.disabled = not last
+        self.undo_button.tooltip = f"Take back: {last[0].remedy.text}." if last else "Take the last remedy back."
+
+    def _guarded(self, act: Callable[[], object]) -> None:
         try:
-            act()  # type: ignore[operator]
+            act()
         except Exception as error:
             self._messages.exception(error)

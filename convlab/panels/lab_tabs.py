@@ -13,11 +13,14 @@ from convlab.training.progress import steps_per_epoch
 
 if TYPE_CHECKING:
     from convlab.panels.lab import Lab
+    from convlab.panels.remedies import Applied
 
 
 def further_panels(lab: Lab) -> dict[str, Callable[[], widgets.Widget]]:
     """What makes the panel of each tab, by its title."""
+    applied: list[Applied] = []  # outlives the panel, which another network or other data renew
     return {
+        "Advice": lambda: _advice(lab, applied),
         "Learning rate": lambda: _lr_finder(lab),
         "Schedule": lambda: _schedule(lab),
         "Runs": lambda: _runs(lab),
@@ -29,6 +32,15 @@ def further_panels(lab: Lab) -> dict[str, Callable[[], widgets.Widget]]:
         "Convolution": _explorer,
         "Code": lambda: _code(lab),
     }
+
+
+def _advice(lab: Lab, applied: list[Applied]) -> widgets.Widget:
+    from convlab.panels.advice import Advice
+
+    panel = Advice(lab, lambda: lab.tabs.is_shown("Advice"), applied)
+    lab.following.append(panel.follow)
+    lab.on_tab.append(panel.follow)
+    return panel
 
 
 def _lr_finder(lab: Lab) -> widgets.Widget:

@@ -34,8 +34,13 @@ class Applied:
     note: str
 
 
-def apply(lab: Lab, remedy: Remedy) -> Applied:
+def apply(lab: Lab, remedy: Remedy, kept: list[Applied]) -> None:
     """Put a remedy in force: in the run that is on, or, where it has ended, for the next one from its first weights.
+
+    Args:
+        lab: the bench.
+        remedy: what to do.
+        kept: what it replaced goes to the end of this list, for `undo`.
 
     Raises:
         SpecError, EditError, ValueError: it cannot be here; the bench is as it was.
@@ -63,8 +68,6 @@ def apply(lab: Lab, remedy: Remedy) -> Applied:
                 lab.rewind(None)
             lab.show_spec(spec)
             raise
-        if changed is not None:
-            lab.use(data=changed)
         note = f"Applied: {remedy.text}."
         if over:
             note += " The first weights of the run are back; Run trains from there."
@@ -72,7 +75,9 @@ def apply(lab: Lab, remedy: Remedy) -> Applied:
             note += " Run trains on the changed data."
         elif run is not None and not run.ended:
             note += " The run goes on with it."
-        return Applied(remedy, before, tuple(made), data, over and changed is None, note)
+        kept.append(Applied(remedy, before, tuple(made), data, over and changed is None, note))
+        if changed is not None:
+            lab.use(data=changed)  # makes the panels anew, which show what is kept
 
 
 def undo(lab: Lab, applied: Applied) -> str:

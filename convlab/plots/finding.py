@@ -12,7 +12,7 @@ from convlab.plots.history import TRAIN, VALID
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from convlab.diagnosis.finding import Finding
+    from convlab.diagnosis.finding import Exhibit, Finding
 
 _COLOURS = (TRAIN, VALID, "#8250df", "#bf8700")
 
@@ -39,7 +39,7 @@ def plot_finding(finding: Finding, ax: Axes | None = None) -> Axes:
             ax.plot(seen.x, values, color=colour, marker="." if len(seen.x) < 30 else "")
     if seen.level is not None:
         ax.axhline(seen.level[1], color="#6e7781", linestyle="--", linewidth=1)
-    if seen.log and any((values > 0).any() for values in seen.series.values()):
+    if seen.log and _spread(seen) > 50:
         ax.set_yscale("log")
     names = [*seen.series, *([seen.level[0]] if seen.level else [])]
     handles = [*(ax.containers if isinstance(seen.x, tuple) else ax.lines[: len(seen.series)])]
@@ -52,3 +52,10 @@ def plot_finding(finding: Finding, ax: Axes | None = None) -> Axes:
     for label in ax.get_xticklabels():
         label.set_parse_math(False)
     return ax
+
+
+def _spread(seen: Exhibit) -> float:
+    """The largest value over the smallest that is not 0."""
+    values = np.concatenate([*seen.series.values(), [seen.level[1]] if seen.level else []])
+    values = values[values > 0]
+    return float(values.max() / values.min()) if len(values) else 1.0

@@ -1,0 +1,59 @@
+"""The Advice tab on the page: planted faults are found as it trains, remedies applied and undone, by mouse and key."""
+
+from bench_page import LOAD, open_bench
+from playwright.sync_api import expect
+from test_bench_looks import CONTRAST, CUT_OFF, NAMELESS
+
+LAB = (
+    "from convlab.diagnosis.planted import FAULTS\n"
+    'setup = {fault.name: fault for fault in FAULTS}["first layer jumps"].setup()\n'
+    "lab = convlab.Lab(setup.model, setup.data, convlab.TrainSpec(epochs=8, lr=1e-5, batch_size=64))\n"
+    "lab"
+)
+
+
+def check_look(panel):
+    for check in (NAMELESS, CUT_OFF, CONTRAST):
+        assert panel.evaluate(check) == []
+
+
+def test_findings_are_shown_applied_and_undone(page, notebook):
+    bench = open_bench(page, notebook([LOAD, LAB]))
+    bench.root.get_by_role("tab", name="Advice").click()
+    panel = bench.root.locator(".convlab-advice")
+    cards, status = panel.locator(".convlab-finding"), panel.get_by_role("status").first
+    expect(status).to_contain_text("1 finding the network")
+    expect(cards).to_have_count(1)
+    expect(cards.first).to_contain_text("layer 0 has kernel_size=3 and stride=4")
+    expect(cards.first.get_by_role("img")).to_be_visible()
+    check_look(panel)
+
+    # It follows a run that a cell began, and says what its curve says once it has one.
+    bench.eval("str(lab.run(wait=False))")
+    expect(cards).to_have_count(2)
+    expect(cards.first).to_contain_text("still falling steadily")
+    expect(status).to_contain_text("8 epochs, finished")
+    bench.screenshot("light")
+    check_look(panel)
+
+    cards.first.get_by_role("button", name="Apply").click()
+    expect(panel).to_contain_text("The first weights of the run are back")
+    assert bench.eval("lab.spec.lr") > 5e-5
+    undo = panel.get_by_role("button", name="Undo")
+    undo.focus()
+    page.tab.keyboard.press("Enter")
+    expect(panel).to_contain_text("Taken back")
+    assert bench.eval("lab.spec.lr") == 1e-5
+    expect(undo).to_be_disabled()
+
+    cards.nth(1).get_by_role("button", name="Apply").click()
+    expect(cards).to_have_count(0)
+    assert bench.eval("lab.model[0].stride") == [1, 1]
+
+    page.set_theme("dark")
+    page.tab.set_viewport_size({"width": 800, "height": 900})
+    undo.click()
+    expect(cards).to_have_count(2)
+    bench.screenshot("dark")
+    check_look(panel)
+    page.assert_clean()

@@ -1,0 +1,174 @@
+"""The Advice tab without a browser: what it finds, and its remedies on the bench, made and taken back."""
+
+import pytest
+import torch
+from torch import nn
+
+from convlab.diagnosis.finding import Remedy
+from convlab.diagnosis.planted import FAULTS
+from convlab.models.live import Edit, EditError
+from convlab.panels.lab import Lab
+from convlab.panels.remedies import apply
+from convlab.spec import TrainSpec
+from convlab.training.run import Run
+
+PLANTED = {fault.name: fault for fault in FAULTS}
+
+
+def bench(name, **changes):
+    setup = PLANTED[name].setup()
+    return Lab(setup.model, setup.data, setup.spec.replace(**changes))
+
+
+def opened(lab):
+    panel = lab.tabs.show("Advice")
+    panel.settle()
+    return panel
+
+
+def rules(panel):
+    return [one.rule for one in panel.found]
+
+
+def weights(model):
+    return torch.cat([param.detach().flatten() for param in model.parameters()]).clone()
+
+
+def buttons(panel):
+    return [part for card in panel.cards.children for part in card.children[0].children[1:]]
+
+
+@pytest.fixture
+def closing():
+    labs = []
+    yield labs.append
+    for lab in labs:
+        lab.close()
+
+
+def test_a_healthy_bench_is_left_alone(closing):
+    lab = Lab(spec=TrainSpec(epochs=4))
+    closing(lab)
+    panel = opened(lab)
+    assert panel.found == []
+    assert "Nothing to say" in panel.heading.value
+    lab.run(wait=True)
+    panel.settle()
+    assert panel.found == []
+    assert "4 epochs, finished" in panel.heading.value
+
+
+def test_a_setting_is_applied_for_the_next_run_from_the_first_weights_and_taken_back(closing):
+    lab = bench("lr 0.00001", epochs=5)
+    closing(lab)
+    first = weights(lab.model)
+    panel = opened(lab)
+    lab.run(wait=True)
+    last = weights(lab.model)
+    panel.settle()
+    assert rules(panel) == ["too_slow"]
+    (button,) = buttons(panel)
+    button.click()
+    assert lab.spec.lr == pytest.approx(1e-4)
+    assert torch.equal(weights(lab.model), first)
+    assert "first weights" in panel._messages.text
+    panel.undo_button.click()
+    assert lab.spec.lr == 1e-5
+    assert torch.equal(weights(lab.model), last)
+    assert panel.undo_button.disabled
+    button.click()
+    lab.run(wait=True)
+    assert lab.current.spec.lr == pytest.approx(1e-4)
+    panel.undo_button.click()
+    assert lab.spec.lr == 1e-5
+
+
+def test_an_edit_is_applied_in_a_run_that_goes_on(closing):
+    lab = bench("first layer jumps", epochs=500)
+    closing(lab)
+    panel = opened(lab)
+    lab.step()
+    panel.settle()
+    assert rules(panel) == ["skips_pixels"]
+    panel.apply(panel.found[0])
+    assert lab.model[0].stride == (1, 1)
+    assert [change.name for change in lab.current.journal] == ["edit"]
+    assert "goes on with it" in panel._messages.text
+    panel.undo()
+    assert lab.model[0].stride == (4, 4)
+    lab.stop()
+
+
+def test_the_data_are_changed_and_put_back(closing):
+    lab = bench("pixels from 0 to 255", epochs=3)
+    closing(lab)
+    panel = opened(lab)
+    before, model = lab.data, lab.model
+    assert rules(panel) == ["unnormalised"]
+    buttons(panel)[0].click()
+    assert lab.data.name.endswith("standardised")
+    assert lab.model is model
+    panel = opened(lab)
+    assert panel.found == []
+    assert "Applied" in panel._messages.text
+    panel.undo_button.click()
+    assert lab.data is before
+
+
+def test_a_remedy_that_cannot_be_leaves_all_as_it_was(closing):
+    lab = bench("lr 0.00001", epochs=4)
+    closing(lab)
+    lab.run(wait=True)
+    spec, last = lab.spec, weights(lab.model)
+    with pytest.raises(EditError):
+        apply(
+            lab,
+            Remedy("nonsense", {"lr": 0.1}, (Edit("conv1", {"out_channels": 8}), Edit("nowhere", {"stride": 2}))),
+            [],
+        )
+    assert lab.spec == spec
+    assert torch.equal(weights(lab.model), last)
+    assert lab.edits == ()
+
+
+def test_an_edit_made_since_is_undone_first(closing):
+    lab = bench("first layer jumps")
+    closing(lab)
+    panel = opened(lab)
+    panel.apply(panel.found[0])
+    lab.edit(Edit("0", {"out_channels": 12}))
+    panel.undo_button.click()
+    assert "edited since" in panel._messages.text
+    assert lab.model[0].stride == (1, 1)
+
+
+def test_what_a_model_raises_is_told(closing):
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(64, 10)
+
+        def forward(self, x):
+            if len(x) > 100:
+                raise OSError("no such luck")
+            return self.fc(x.flatten(1))
+
+    lab = Lab(Odd(), "digits", TrainSpec(epochs=1))
+    closing(lab)
+    panel = opened(lab)
+    assert "no such luck" in panel._messages.text
+
+
+def test_it_looks_only_while_somebody_sees_it(closing):
+    lab = Lab(spec=TrainSpec(epochs=4))
+    closing(lab)
+    panel = opened(lab)
+    lab.tabs.show("Training")
+    seen = panel._seen
+    lab.run(wait=True)
+    panel.settle()
+    assert panel._seen is seen
+    lab.tabs.show("Advice")
+    panel.settle()
+    assert panel._seen is not seen
+    assert isinstance(lab.current, Run)
