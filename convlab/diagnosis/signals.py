@@ -112,14 +112,15 @@ def dead_relus(seen: Signals) -> Finding | None:
         return None
     worst = max(dead, key=lambda one: one.dead / one.channels)
     said = (
-        f"In {named(worst.path)} {worst.dead} of {worst.channels} channels are 0 for each of {seen.inside.samples} samples"
+        f"In {named(worst.path)} {worst.dead} of {worst.channels} channels are 0 for each of {seen.inside.samples} "
+        f"samples"
         f"{' before any training' if seen.at_start else ''}"
         f"{f', in {len(dead) - 1} other layers likewise' if len(dead) > 1 else ''}."
     )
     why = "What is always 0 has no gradient, so that it stays so: these channels take no part in training any more."
     remedy = Remedy(
         f"a leaky ReLU in {', '.join(one.path for one in dead[:4])}, whose gradient is never 0; and a lower lr",
-        edits=tuple(Edit(one.path, {"activation": "leaky_relu"}) for one in dead) if seen.live else (),
+        edits=tuple(Edit(one.path, {"activation": "LeakyReLU"}) for one in dead) if seen.live else (),
     )
     relus = [one for one in seen.inside.layers if one.kind == "ReLU"]
     shares = np.array([100 * one.dead / max(one.channels, 1) for one in relus])
@@ -158,7 +159,8 @@ def vanishing(seen: Signals) -> Finding | None:
         return None
     ratio = first.gradient_to_weight / last.gradient_to_weight
     said = (
-        f"The gradient of {named(first.path)}, relative to its weights, is {ratio:.1g} times that of {named(last.path)}: "
+        f"The gradient of {named(first.path)}, relative to its weights, is {ratio:.1g} times that of "
+        f"{named(last.path)}: "
         f"{first.gradient_to_weight:.1g} against {last.gradient_to_weight:.1g}."
     )
     why = "The first layers hardly move, however long one trains."
@@ -167,7 +169,7 @@ def vanishing(seen: Signals) -> Finding | None:
     edits = _norms_after(seen.live, behind)
     text = "batch normalisation behind each layer"
     if any(one.kind == "Sigmoid" for one in seen.inside.layers) and seen.live is not None:
-        edits = (*edits, *(Edit(path, {"activation": "relu"}) for path in squashing))
+        edits = (*edits, *(Edit(path, {"activation": "ReLU"}) for path in squashing))
         text += ", and ReLU in place of " + ", ".join(squashing[:4])
     return Finding(
         "vanishing", said, why, Remedy(text, edits=edits), "likely", _GLOROT, {"ratio": ratio}, _gradients(seen)

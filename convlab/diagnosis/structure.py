@@ -162,8 +162,8 @@ def one_layer_holds_most(seen: Shape) -> Finding | None:
         if share < 0.9 or not size or int(np.prod(size[2:])) < 16 or layer.in_features != int(np.prod(size[1:])):
             continue
         said = (
-            f"{named(record.path)} holds {record.num_params:,} of {total:,} parameters, {100 * share:.0f} %: it reads a map "
-            f"of {_by(size[1:])} laid out flat."
+            f"{named(record.path)} holds {record.num_params:,} of {total:,} parameters, {100 * share:.0f} %: it reads "
+            f"a map of {_by(size[1:])} laid out flat."
         )
         why = "It learns each place by itself, with little data for each weight, and what it learns is by heart."
         flat = next((one for one in before if one.kind == "Flatten"), None)
