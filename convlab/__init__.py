@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from convlab.diagnosis.inside_log import watch_inside as watch_inside
     from convlab.diagnosis.maps import feature_maps as feature_maps
     from convlab.diagnosis.maps import kernels as kernels
+    from convlab.diagnosis.tour import Tour as Tour
     from convlab.frontend.explorer import ConvExplorer as ConvExplorer
     from convlab.lab_state import LabState as LabState
     from convlab.models.build import build as build
@@ -59,6 +60,7 @@ _HOME = {
     "ConvExplorer": "convlab.frontend.explorer",
     "diagnose": "convlab.diagnosis.diagnose",
     "Finding": "convlab.diagnosis.finding",
+    "Tour": "convlab.diagnosis.tour",
     "feature_maps": "convlab.diagnosis.maps",
     "kernels": "convlab.diagnosis.maps",
     "occlusion": "convlab.diagnosis.attribution",

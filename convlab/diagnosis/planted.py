@@ -297,17 +297,20 @@ _TINY: Final[Mapping[str, Make]] = {
     "3 units": lambda seed: _perceptron(seed, width=3, act=nn.Tanh),
     "1 unit": lambda seed: _perceptron(seed, width=1, act=nn.Tanh),
 }
+_NARROW: Final[Mapping[str, Make]] = {
+    "3 tanhs": lambda seed: _perceptron(seed, width=3, act=nn.Tanh),
+    "5 tanhs": lambda seed: _perceptron(seed, width=5, act=nn.Tanh),
+    "4 tanhs": lambda seed: _perceptron(seed, width=4, act=nn.Tanh),
+}
 _COSINE: Final = ScheduleSpec("CosineAnnealingLR", T_max=12, cadence="step")
 
 FAULTS: Final[tuple[Fault, ...]] = (
     Fault("lr 20", ("diverged",), NETS, _digits, {"lr": 20.0}),
     Fault("lr 1", ("diverged", "oscillating", "plateau"), NETS, _digits, {"lr": 1.0}),
     Fault("lr 0.00001", ("too_slow",), NETS, _digits, {"lr": 1e-5}),
-    Fault(
-        "lr that never falls", ("plateau", "oscillating"), NETS, _noisy, {"lr": 0.12, "epochs": 30, "batch_size": 16}
-    ),
+    Fault("lr that never falls", ("plateau",), _NARROW, _noisy, {"lr": 0.2, "epochs": 30, "batch_size": 16}),
     Fault("schedule stepped too often", ("cadence",), NETS, _digits, {"schedule": _COSINE}),
-    Fault("few pictures, 60 epochs", ("overfitting",), NETS, _few, {"epochs": 60, "lr": 0.015}),
+    Fault("few pictures, 100 epochs", ("overfitting",), NETS, _few, {"epochs": 100}),
     Fault(
         "hardly any units",
         ("underfitting",),
@@ -373,7 +376,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
                 "10 wide ReLUs": lambda seed: _perceptron(seed, depth=10, width=96),
                 "deep stack": lambda seed: _made(_stack(seed, depth=10)),
             },
-            _scaled(4),
+            _scaled(3.8),
         ),
         _digits,
         {},

@@ -15,7 +15,6 @@ from convlab.models.live import Edit, EditError, LiveModel
 
 _GLOROT: Final = "Glorot, Bengio, Understanding the difficulty of training deep networks (2010)"
 _HE: Final = "He et al., Delving deep into rectifiers (2015)"
-_SQUASH: Final = ("Sigmoid", "Tanh")
 _NORMS: Final = ("BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm")
 
 
@@ -82,9 +81,9 @@ def first_weights(live: LiveModel) -> tuple[FirstWeights, ...]:
 
 def unfit_init(seen: Signals) -> Finding | None:
     """First weights many times larger or smaller than the activation asks for."""
-    off = [one for one in seen.weights if not one.is_scaled and not 0.1 <= one.ratio <= 2]
+    off = [one for one in seen.weights if not one.is_scaled and not 0.1 <= one.ratio <= 2.5]
     # The last layer may begin at zero: that is a habit, and does no harm.
-    off = [one for one in off if one.ratio > 2 or one is not seen.weights[-1]]
+    off = [one for one in off if one.ratio > 1 or one is not seen.weights[-1]]
     if not seen.at_start or not off:
         return None
     worst = max(off, key=lambda one: abs(math.log(max(one.ratio, 1e-9))))
@@ -118,10 +117,14 @@ def dead_relus(seen: Signals) -> Finding | None:
         f"{f', in {len(dead) - 1} other layers likewise' if len(dead) > 1 else ''}."
     )
     why = "What is always 0 has no gradient, so that it stays so: these channels take no part in training any more."
+    names = ", ".join(named(one.path) for one in dead[:4])
     remedy = Remedy(
-        f"a leaky ReLU in {', '.join(one.path for one in dead[:4])}, whose gradient is never 0; and a lower lr",
+        f"a leaky ReLU in {names}, whose gradient is never 0; and a lower lr",
         edits=tuple(Edit(one.path, {"activation": "LeakyReLU"}) for one in dead) if seen.live else (),
     )
+    if seen.at_start:
+        edits = _redrawn(seen, [one.path for one in dead])
+        remedy = Remedy(f"drawing anew the weights and biases that {names} follow", edits=edits)
     relus = [one for one in seen.inside.layers if one.kind == "ReLU"]
     shares = np.array([100 * one.dead / max(one.channels, 1) for one in relus])
     picture = Exhibit("Dead channels", tuple(one.path for one in relus), {"dead": shares}, "layer", "% of channels")
@@ -132,7 +135,7 @@ def dead_relus(seen: Signals) -> Finding | None:
 
 def saturated(seen: Signals) -> Finding | None:
     """Sigmoids or tanhs that are at their ends for most inputs."""
-    full = [one for one in seen.inside.layers if one.saturated > 0.4]
+    full = [one for one in seen.inside.layers if one.saturated > 0.5]
     if not full:
         return None
     worst = max(full, key=lambda one: one.saturated)
@@ -164,13 +167,13 @@ def vanishing(seen: Signals) -> Finding | None:
         f"{first.gradient_to_weight:.1g} against {last.gradient_to_weight:.1g}."
     )
     why = "The first layers hardly move, however long one trains."
-    squashing = [one.path for one in seen.inside.layers if one.kind in _SQUASH]
+    squashing = [one.path for one in seen.inside.layers if one.kind == "Sigmoid"]
     behind = [one.path for one in layers[:-1]]
     edits = _norms_after(seen.live, behind)
     text = "batch normalisation behind each layer"
-    if any(one.kind == "Sigmoid" for one in seen.inside.layers) and seen.live is not None:
-        edits = (*edits, *(Edit(path, {"activation": "ReLU"}) for path in squashing))
-        text += ", and ReLU in place of " + ", ".join(squashing[:4])
+    if squashing and seen.live is not None:
+        edits = (*(Edit(path, {"activation": "ReLU"}) for path in squashing), *edits)
+        text += ", and ReLU in place of " + ", ".join(map(named, squashing[:4]))
     return Finding(
         "vanishing", said, why, Remedy(text, edits=edits), "likely", _GLOROT, {"ratio": ratio}, _gradients(seen)
     )
@@ -197,6 +200,20 @@ def _gradients(seen: Signals) -> Exhibit:
     return Exhibit("Gradients", names, {"gradient": values}, "layer", "gradient / weight", None, True)
 
 
+def _redrawn(seen: Signals, paths: list[str]) -> tuple[Edit, ...]:
+    """The last layer with weights before each of these, drawn as torch does, its bias too."""
+    if seen.live is None:
+        return ()
+    weights = {path for path, layer in seen.live.layers.items() if layer.family in ("conv", "linear")}
+    edits: dict[str, Edit] = {}
+    last = ""
+    for record in seen.live.trace.records:
+        last = record.path if record.path in weights else last
+        if record.path in paths and last:
+            edits[last] = Edit(last, {"scheme": "default"}, "redraw", 0)
+    return tuple(edits.values())
+
+
 def _norms_before(live: LiveModel | None, paths: list[str]) -> tuple[Edit, ...]:
     return _norms(live, paths, after=False)
 
@@ -208,7 +225,7 @@ def _norms_after(live: LiveModel | None, paths: list[str]) -> tuple[Edit, ...]:
 def _norms(live: LiveModel | None, paths: list[str], after: bool) -> tuple[Edit, ...]:
     """Insertions of a batch normalisation, those that the network takes."""
     edits = []
-    for path in paths:
+    for path in reversed(paths):  # from the last on: an insertion moves the numbers of those behind it
         if live is None:
             break
         try:

@@ -36,11 +36,22 @@ def further_panels(lab: Lab) -> dict[str, Callable[[], widgets.Widget]]:
 
 def _advice(lab: Lab, applied: list[Applied]) -> widgets.Widget:
     from convlab.panels.advice import Advice
+    from convlab.panels.remedies import take_over
+    from convlab.panels.tour import TourPanel
 
     panel = Advice(lab, lambda: lab.tabs.is_shown("Advice"), applied)
+    tour = TourPanel(
+        network=lambda: lab.model if lab.edits or lab.net is None else lab.net,
+        data=lambda: lab.data,
+        spec=lambda: lab.spec,
+        use=lambda spec, edits, data: take_over(lab, spec, edits, data),
+        add=lab.watch_beside,
+        free=lab.free_to_train,
+        criterion=lab.criterion,
+    )
     lab.following.append(panel.follow)
     lab.on_tab.append(panel.follow)
-    return panel
+    return widgets.VBox([panel, widgets.Accordion([tour], titles=("Guided tour: from defaults to a tuned network",))])
 
 
 def _lr_finder(lab: Lab) -> widgets.Widget:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from convlab.data.data import Data
 from convlab.diagnosis.finding import Remedy
 from convlab.models.live import Edit
+from convlab.spec import TrainSpec
 
 if TYPE_CHECKING:
     from convlab.panels.lab import Lab
@@ -78,6 +79,24 @@ def apply(lab: Lab, remedy: Remedy, kept: list[Applied]) -> None:
         kept.append(Applied(remedy, before, tuple(made), data, over and changed is None, note))
         if changed is not None:
             lab.use(data=changed)  # makes the panels anew, which show what is kept
+
+
+def take_over(lab: Lab, spec: TrainSpec, edits: tuple[Edit, ...], data: Data) -> None:
+    """Put on the bench what a tour has found: its recipe, its edits of the network, its data.
+
+    Raises:
+        SpecError, EditError: it cannot be here.
+    """
+    with lab.hand:
+        lab.stop()
+        run = lab.current
+        if run is not None and run.model is lab.model and run.history.num_steps and run.shown_step != 0:
+            lab.rewind(0)
+        for edit in edits:
+            lab.edit(edit)
+        lab.show_spec(spec)
+        if data is not lab.data:
+            lab.use(data=data)
 
 
 def undo(lab: Lab, applied: Applied) -> str:

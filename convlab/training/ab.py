@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -127,7 +127,7 @@ def ab(
     spec: TrainSpec | None = None,
     *,
     seeds: int = 1,
-    edit: Edit | None = None,
+    edit: Edit | Sequence[Edit] | None = None,
     criterion: Criterion | None = None,
     on_run: Callable[[Run], object] | None = None,
     go_on: Callable[[], bool] = lambda: True,
@@ -141,7 +141,7 @@ def ab(
         data: what `convlab.fit` takes.
         spec: the recipe of A.
         seeds: how many pairs; their seeds count up from the recipe's.
-        edit: a change of the network for B.
+        edit: a change of the network for B, or several, one after the other.
         criterion: as for `fit`.
         on_run: called with each run before it starts, to watch it.
         go_on: asked before each run; False ends with the pairs that are whole. A run that is stopped ends it, too.
@@ -161,11 +161,12 @@ def ab(
     spec = spec or TrainSpec()
     if not isinstance(seeds, int) or isinstance(seeds, bool) or not 1 <= seeds <= 1000:
         raise SpecError(f"seeds must be a whole number from 1 to 1000, got {seeds!r}; try seeds=5.")
-    if not change and edit is None:
+    edits = () if edit is None else (edit,) if isinstance(edit, Edit) else tuple(edit)
+    if not change and not edits:
         raise SpecError("nothing differs between A and B; try ab(model, data, spec, momentum=0.0).")
     other = spec.replace(**change)
     told = [str(Change(0, name, getattr(spec, name), getattr(other, name))) for name in change]
-    difference = ", ".join([*told, *([str(edit)] if edit is not None else [])])
+    difference = ", ".join([*told, *map(str, edits)])
     found = resolve(data)
     sides: tuple[Runs, Runs] = Runs(), Runs()
     done: list[int] = []
@@ -175,8 +176,10 @@ def ab(
             if not go_on():
                 return ABResult(difference, *sides, tuple(done), whole=False)
             network = _network(model, seed)
-            if edit is not None and side == "B":
-                bind(network, (1, *found.input_size)).apply(edit)
+            if edits and side == "B":
+                live = bind(network, (1, *found.input_size))
+                for one in edits:
+                    live.apply(one)
             run = Run(network, found, recipe.replace(seed=seed), criterion=criterion, name=f"{side}, seed {seed}")
             if on_run is not None:
                 on_run(run)

@@ -21,7 +21,7 @@ def bench(name, **changes):
 
 
 def opened(lab):
-    panel = lab.tabs.show("Advice")
+    panel = lab.tabs.show("Advice").children[0]
     panel.settle()
     return panel
 
@@ -172,3 +172,40 @@ def test_it_looks_only_while_somebody_sees_it(closing):
     panel.settle()
     assert panel._seen is not seen
     assert isinstance(lab.current, Run)
+
+
+def test_the_tour_leads_from_the_bench_and_back_to_it(closing):
+    lab = Lab(spec=TrainSpec(epochs=3, lr=0.001, threads=1))
+    closing(lab)
+    tour = lab.tabs.show("Advice").children[1].children[0]
+    assert tour.try_button.disabled
+    tour.seeds.value = 1
+    tour.begin_button.click()
+    tour.wait()
+    assert "Next: " in tour.next_line.value
+    assert [run.name for run in lab.runs] == ["tour, to begin with"]
+    tour.try_button.click()
+    tour.wait()
+    assert tour.tour.outcomes[0].kept
+    assert "<td>yes</td>" in tour.table.value
+    assert len(lab.runs) == 3
+    assert lab.spec.lr == 0.001
+    tour.skip_button.click()
+    tour.wait()
+    tour.use_button.click()
+    assert lab.spec == tour.tour.spec
+    assert lab.spec.lr > 0.001
+
+
+def test_the_tour_is_stopped_and_waits_for_a_run(closing):
+    lab = Lab(spec=TrainSpec(epochs=500, threads=1))
+    closing(lab)
+    tour = lab.tabs.show("Advice").children[1].children[0]
+    lab.run(wait=False)
+    tour.begin_button.click()
+    assert "stop it first" in tour._messages.text
+    lab.stop()
+    tour.begin_button.click()
+    tour.stop_button.click()
+    tour.wait()
+    assert not tour.begin_button.disabled
