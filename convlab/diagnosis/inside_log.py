@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, final
 from torch import Tensor, nn
 from typing_extensions import override
 
-from convlab.diagnosis.inside import Inside, inside, norm, over
-from convlab.diagnosis.layer_stats import Gathering, gathered, layers_of, own_params
+from convlab.diagnosis.inside import Inside, Of, histograms, inside, norm, over
+from convlab.diagnosis.layer_stats import Gathering, Ints, gathered, layers_of, own_params
 from convlab.training.run import Run
 from convlab.training.step_watch import StepWatcher
 from convlab.training.trainer import Trainer
@@ -115,6 +115,18 @@ class InsideLog(StepWatcher):
 
     def _failed(self, error: Exception) -> None:
         self.note = f"Looking inside failed and has ended: {type(error).__name__}: {error}. Training goes on."
+
+    def histograms(self, path: str, of: Of = "weight") -> tuple[list[int], Ints]:
+        """The histograms of a layer at each look that has one: steps, and counts of shape (looks, 81).
+
+        Args:
+            path: the layer's name.
+            of: ``"weight"`` or ``"gradient"``.
+
+        Raises:
+            ValueError: `of` is something else.
+        """
+        return histograms(self.looks, path, of)
 
     def to_dataframe(self) -> pd.DataFrame:
         """A row for each layer at each look, with its step."""

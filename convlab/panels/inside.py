@@ -16,7 +16,7 @@ from convlab.diagnosis.inside import Inside, look_inside
 from convlab.diagnosis.inside_log import InsideLog, watch_inside
 from convlab.frontend.style import Style
 from convlab.models.borrow import private_copy
-from convlab.panels.inside_layers import LayerHistory, LayerTable
+from convlab.panels.inside_layers import LayerDistribution, LayerHistory, LayerTable
 from convlab.panels.inside_picture import PictureInside
 from convlab.panels.latest import Latest
 from convlab.panels.messages import Messages
@@ -75,9 +75,11 @@ class InsidePanel(widgets.VBox):
         self._next = 0.0
         self._messages = Messages()
         self._latest = Latest(self._on_error)
-        self.table, self.history = LayerTable(), LayerHistory()
+        self.table, self.history, self.distribution = LayerTable(), LayerHistory(), LayerDistribution()
         self.picture: PictureInside | None = None
-        parts = [Style(), self._messages, self.table, self.history]
+        now = widgets.VBox([self.table, self.distribution])
+        layers = widgets.HBox([now, self.history]).add_class("convlab-inside-layers")
+        parts = [Style(), self._messages, layers]
         if len(data.input_size) == 3:
             images, targets = data.samples(64)
             self.picture = PictureInside(images, targets, data.classes, self._ask, self._messages)
@@ -137,8 +139,7 @@ class InsidePanel(widgets.VBox):
     def _draw_layers(self) -> None:
         looks = [] if self.watch is None else self.watch.looks
         run = self._run()
-        is_on = run is not None and not run.ended and not run.standing
-        if is_on:
+        if run is not None and run.state == "running":
             self._at_rest = None
         elif self._is_stale or not looks:
             # A copy: a run may begin meanwhile.
@@ -149,6 +150,7 @@ class InsidePanel(widgets.VBox):
             self.shown = now
             self.table.show(now, "The model as it is" if now is self._at_rest else f"At step {now.step:,}")
             self.history.show(looks)
+            self.distribution.show(looks or [now])
         if self.watch is not None and self.watch.note:
             self._messages.error(self.watch.note)
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Final
 
 import ipywidgets as widgets
+import numpy as np
 
-from convlab.diagnosis.inside import RECTIFIERS, Inside, LayerInside, courses
+from convlab.diagnosis.inside import RECTIFIERS, Inside, LayerInside, courses, histograms
+from convlab.diagnosis.layer_stats import HISTOGRAM_EDGES, Floats, Ints
 from convlab.frontend.curves import Curves, Line
 from convlab.frontend.curves import Style as LineStyle
 
@@ -33,10 +35,11 @@ NAMES: Final = {
 }
 """Of each number: its name, and what it means."""
 
+_COLUMNS: Final = tuple(name for name in NAMES if name != "gradient_to_weight")
 _LOGARITHMIC: Final = ("gradient_norm", "gradient_to_weight", "update_to_weight")
 _SHARES: Final = ("zeros", "saturated")
 _STYLES: Final[tuple[LineStyle, ...]] = ("solid", "dash")
-_COLOURS, _MOST_LINES = 5, 10
+_COLOURS, _MOST_LINES, _MOST_TIMES = 5, 10, 4
 
 
 class LayerTable(widgets.VBox):
@@ -51,13 +54,14 @@ class LayerTable(widgets.VBox):
 
     def show(self, look: Inside, where: str) -> None:
         """Show this look; `where` says of what it is."""
+        names = [name for name in _COLUMNS if name != "saturated" or _has_ends(look)]
         head = "".join(
             f'<th scope="col" title="{html.escape(tip, quote=True)}">{html.escape(name)}</th>'
-            for name, tip in NAMES.values()
+            for name, tip in map(NAMES.__getitem__, names)
         )
-        body = "".join(f"<tr>{_row(layer)}</tr>" for layer in look.layers)
+        body = "".join(f"<tr>{_row(layer, names)}</tr>" for layer in look.layers)
         self.caption.value = html.escape(
-            f"{where}: loss {look.loss:.4g} on {look.samples} samples. Point at a heading for what it means."
+            f"{where}: loss {look.loss:.4g} on {look.samples} samples. A heading's tooltip tells what it means."
         )
         self._rows.value = (
             '<table><thead><tr><th scope="col" title="The layer\'s name and class.">Layer</th>'
@@ -65,11 +69,15 @@ class LayerTable(widgets.VBox):
         )
 
 
-def _row(layer: LayerInside) -> str:
+def _has_ends(look: Inside) -> bool:
+    return not all(math.isnan(layer.saturated) for layer in look.layers)
+
+
+def _row(layer: LayerInside, names: Sequence[str]) -> str:
     dead = layer.kind in RECTIFIERS and layer.dead > 0
     cells = [
         f'<th scope="row">{html.escape(layer.path or "the model")} <span>{html.escape(layer.kind)}</span></th>',
-        *(f"<td{_warned(name == 'dead' and dead)}>{_told(layer, name)}</td>" for name in NAMES),
+        *(f"<td{_warned(name == 'dead' and dead)}>{_told(layer, name)}</td>" for name in names),
     ]
     return "".join(cells)
 
@@ -99,7 +107,7 @@ class LayerHistory(widgets.VBox):
             tooltip="The number that is drawn for each layer, one point for each look.",
         )
         self.meaning = widgets.HTML().add_class("convlab-inside-meaning")
-        self.curves = Curves(x_label="step", height=200)
+        self.curves = Curves(x_label="step", height=240)
         self.number.observe(lambda _: self._draw(), "value")
         super().__init__([widgets.HBox([self.number, self.meaning]).add_class("convlab-try"), self.curves])
         self._draw()
@@ -126,3 +134,52 @@ class LayerHistory(widgets.VBox):
                 for place, path in enumerate(paths)
             ]
         )
+
+
+class LayerDistribution(widgets.VBox):
+    """How large the weights of a layer, or their gradients, are: at the latest look, and faintly at some before."""
+
+    def __init__(self) -> None:
+        self._looks: Sequence[Inside] = ()
+        self.layer = widgets.Dropdown(description="Layer", tooltip="The layer whose weights or gradients are counted.")
+        self.of = widgets.ToggleButtons(
+            options=[("Weights", "weight"), ("Gradients", "gradient")],
+            description="Size of",
+            tooltips=["Count the layer's weights and biases by their size.", "Count their gradients by their size."],
+            style={"button_width": "auto"},
+        )
+        self.curves = Curves(x_label="absolute value", y_label="share", x_log=True, height=120)
+        for control in (self.layer, self.of):
+            control.observe(lambda _: self._draw(), "value")
+        super().__init__([widgets.HBox([self.layer, self.of]).add_class("convlab-try"), self.curves])
+
+    def show(self, looks: Sequence[Inside]) -> None:
+        """Draw these looks, oldest first."""
+        self._looks = looks
+        paths = [one.path for one in looks[-1].layers if one.weight_histogram is not None] if looks else []
+        options = [(path or "the model", path) for path in paths]
+        if list(self.layer.options) != options:
+            chosen = self.layer.value
+            self.layer.options = options
+            self.layer.value = chosen if chosen in paths else next(iter(paths), None)
+        self._draw()
+
+    def _draw(self) -> None:
+        if self.layer.value is None:
+            self.curves.show([])
+            return
+        steps, counts = histograms(self._looks, self.layer.value, self.of.value)
+        count = min(len(steps), _MOST_TIMES)
+        chosen = [round(at * (len(steps) - 1) / max(1, count - 1)) for at in range(count)] if count > 1 else [0] * count
+        lines = [Line(f"step {steps[at]:,}", *_sizes(counts[at]), 0, "faint") for at in chosen[:-1]]
+        lines += [Line(f"step {steps[at]:,}", *_sizes(counts[at]), 0) for at in chosen[-1:]]
+        self.curves.show(lines)
+
+
+def _sizes(counts: Ints) -> tuple[Floats, Floats]:
+    """Absolute values, the middle of each bin, and the share of them there; what is smaller than all is left out."""
+    side = len(counts) // 2
+    edges = HISTOGRAM_EDGES[side + 1 : -1]
+    middles = edges * np.sqrt(edges[1] / edges[0])
+    both = counts[side + 1 :] + counts[:side][::-1]
+    return middles, both / max(1, counts.sum())

@@ -1,9 +1,6 @@
 """The Inside tab on the page: layers and feature maps move while a run trains, and with the picture that is drawn."""
 
-import io
-
 from bench_page import LOAD, open_bench
-from PIL import Image
 from playwright.sync_api import expect
 from test_bench_looks import CONTRAST, CUT_OFF, NAMELESS
 
