@@ -91,7 +91,7 @@ def _told(layer: LayerInside, name: str) -> str:
     if name == "dead":
         return f"{value} of {layer.channels}"
     if math.isnan(value):
-        return "–"  # noqa: RUF001  # the usual sign for nothing in a table
+        return ""
     return f"{100 * value:.1f} %" if name in _SHARES else f"{value:.3g}"
 
 
@@ -103,8 +103,9 @@ class LayerHistory(widgets.VBox):
         self.number = widgets.Dropdown(
             options=[(name, key) for key, (name, _) in NAMES.items()],
             value="update_to_weight",
-            description="Over time",
-            tooltip="The number that is drawn for each layer, one point for each look.",
+            # A Dropdown that has a description does not show its tooltip.
+            description='<span title="The number that is drawn for each layer, a point a look.">Over time</span>',
+            description_allow_html=True,
         )
         self.meaning = widgets.HTML().add_class("convlab-inside-meaning")
         self.curves = Curves(x_label="step", height=240)
@@ -141,7 +142,10 @@ class LayerDistribution(widgets.VBox):
 
     def __init__(self) -> None:
         self._looks: Sequence[Inside] = ()
-        self.layer = widgets.Dropdown(description="Layer", tooltip="The layer whose weights or gradients are counted.")
+        self.layer = widgets.Dropdown(
+            description='<span title="The layer whose weights or gradients are counted.">Layer</span>',
+            description_allow_html=True,
+        )
         self.of = widgets.ToggleButtons(
             options=[("Weights", "weight"), ("Gradients", "gradient")],
             description="Size of",
