@@ -29,8 +29,8 @@ NAMES: Final = {
     "gradient_to_weight": ("Gradient / weight", "Norm of the gradient over that of the weights."),
     "update_to_weight": (
         "Update / weight",
-        "What one optimizer step changed, over the weights (norms). About 0.001 is healthy; 0.1 tears them apart, "
-        "0.00001 hardly learns.",
+        "What one step changed, over the weights (norms). About 0.001 is healthy, 0.1 is too much, 0.00001 hardly "
+        "learns.",
     ),
 }
 """Of each number: its name, and what it means."""
@@ -175,15 +175,25 @@ class LayerDistribution(widgets.VBox):
         steps, counts = histograms(self._looks, self.layer.value, self.of.value)
         count = min(len(steps), _MOST_TIMES)
         chosen = [round(at * (len(steps) - 1) / max(1, count - 1)) for at in range(count)] if count > 1 else [0] * count
-        lines = [Line(f"step {steps[at]:,}", *_sizes(counts[at]), 0, "faint") for at in chosen[:-1]]
-        lines += [Line(f"step {steps[at]:,}", *_sizes(counts[at]), 0) for at in chosen[-1:]]
-        self.curves.show(lines)
+        sizes = _sizes(counts[chosen])
+        self.curves.show(
+            [
+                Line(f"step {steps[at]:,}", sizes[0], share, 0, "solid" if at == chosen[-1] else "faint")
+                for at, share in zip(chosen, sizes[1], strict=True)
+            ]
+        )
 
 
 def _sizes(counts: Ints) -> tuple[Floats, Floats]:
-    """Absolute values, the middle of each bin, and the share of them there; what is smaller than all is left out."""
-    side = len(counts) // 2
+    """Absolute values, the middle of each bin that is used, and the shares there; what is near 0 is left out.
+
+    Args:
+        counts: histograms, shape (looks, 81).
+    """
+    side = counts.shape[1] // 2
     edges = HISTOGRAM_EDGES[side + 1 : -1]
-    middles = edges * np.sqrt(edges[1] / edges[0])
-    both = counts[side + 1 :] + counts[:side][::-1]
-    return middles, both / max(1, counts.sum())
+    shares = (counts[:, side + 1 :] + counts[:, :side][:, ::-1]) / counts.sum(1, keepdims=True).clip(1)
+    used = np.flatnonzero(shares.any(0))
+    # A bin more on each side: a curve ends at 0.
+    span = slice(max(0, used[0] - 1), used[-1] + 2) if len(used) else slice(0)
+    return (edges * np.sqrt(edges[1] / edges[0]))[span], shares[:, span]

@@ -183,7 +183,7 @@ def test_a_run_is_watched_and_shown(lab):
     assert "The model as it is" in panel.table.caption.value
     run = lab.run(wait=True)
     panel.settle()
-    assert panel.watch.looks[0].step == 45
+    assert panel.watch.looks[0].step == 44
     assert panel.shown is panel.watch.looks[-1]
     assert f"At step {panel.shown.step}" in panel.table.caption.value
     drawn = {line.name: line for line in panel.history.curves.lines}
@@ -282,5 +282,5 @@ def test_a_run_that_is_paused_and_resumed_is_shown_as_it_goes():
     panel.settle()
     panel.look()
     panel.settle()
-    assert panel.shown.step == 45
+    assert panel.shown.step == 44
     run.stop()
