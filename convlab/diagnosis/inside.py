@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch.nn.parameter import is_lazy
 from convlab.data.data import Data
 from convlab.data.resolve import resolve
 from convlab.data.sources import Source
-from convlab.diagnosis.layer_stats import Activation, Gathering, Ints, gathered, histogram, own_params
+from convlab.diagnosis.layer_stats import HISTOGRAM_EDGES, Activation, Gathering, Ints, gathered, histogram, own_params
 from convlab.training.lending import lent
 from convlab.training.modes import enter_training
 from convlab.training.rewind import as_it_is
@@ -25,6 +26,8 @@ from convlab.training.trainer import Criterion
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+
+Of = Literal["weight", "gradient"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,6 +237,20 @@ def courses(looks: Sequence[Inside], number: str) -> dict[str, tuple[list[int], 
             steps.append(look.step)
             values.append(float(getattr(one, number)))
     return {path: course for path, course in found.items() if not all(map(math.isnan, course[1]))}
+
+
+def histograms(looks: Sequence[Inside], path: str, of: Of = "weight") -> tuple[list[int], Ints]:
+    """The histograms of a layer, at each look that has one: steps, and counts of shape (looks, 81).
+
+    Raises:
+        ValueError: `of` is neither ``"weight"`` nor ``"gradient"``.
+    """
+    if of not in ("weight", "gradient"):
+        raise ValueError(f"of must be 'weight' or 'gradient', got {of!r}; try of='weight'.")
+    rows = [(look.step, getattr(one, f"{of}_histogram")) for look in looks for one in look.layers if one.path == path]
+    found = [(step, counts) for step, counts in rows if counts is not None]
+    empty = np.empty((0, len(HISTOGRAM_EDGES) - 1), np.int64)
+    return [step for step, _ in found], np.stack([counts for _, counts in found]) if found else empty
 
 
 def _layer(path: str, module: nn.Module, act: Activation, update: float) -> LayerInside:

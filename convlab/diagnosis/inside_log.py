@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, final
 from torch import Tensor, nn
 from typing_extensions import override
 
-from convlab.diagnosis.inside import Inside, inside, norm, over
-from convlab.diagnosis.layer_stats import Gathering, gathered, layers_of, own_params
+from convlab.diagnosis.inside import Inside, Of, histograms, inside, norm, over
+from convlab.diagnosis.layer_stats import Gathering, Ints, gathered, layers_of, own_params
 from convlab.training.run import Run
 from convlab.training.step_watch import StepWatcher
 from convlab.training.trainer import Trainer
@@ -36,7 +36,7 @@ class _Looking:
 
 @final
 class InsideLog(StepWatcher):
-    """Looks into a run's network, each during the last step of an epoch; see `watch_inside`.
+    """Looks into a run's network, each during a step at the end of an epoch; see `watch_inside`.
 
     A look reads what that very step computes (its forward, its gradients, what it changed), so that it costs no pass of
     its own and changes no number.
@@ -72,7 +72,7 @@ class InsideLog(StepWatcher):
     def before(self, trainer: Trainer, count: int) -> None:
         self._began = began = time.perf_counter()
         self._looking, self._count = None, count
-        if not self._is_due(trainer):
+        if not self._is_due(trainer, count):
             return
         self._epoch = trainer.epoch
         try:
@@ -98,13 +98,12 @@ class InsideLog(StepWatcher):
         self.seconds += cost
         self._dearest = max(self._dearest, cost)
 
-    def _is_due(self, trainer: Trainer) -> bool:
-        """In the last step of an epoch, the first one of the next where nobody knows which is the last."""
+    def _is_due(self, trainer: Trainer, count: int) -> bool:
+        """In the last full batch of an epoch, the first one of the next where nobody knows which is the last."""
         if trainer.epoch == self._epoch or self.note:
             return False
         samples = trainer.data.train.num_samples
-        # One sample may be left over that BatchNorm cannot take.
-        at_end = trainer.position >= samples - 1 if samples > 0 else trainer.stepped == 0 and trainer.epoch > 1
+        at_end = samples - trainer.position < count if samples > 0 else trainer.stepped == 0 and trainer.epoch > 1
         return at_end and (not self.looks or self.seconds + self._dearest <= self.budget * self._trained)
 
     def _keep(self, look: Inside) -> None:
@@ -115,6 +114,18 @@ class InsideLog(StepWatcher):
 
     def _failed(self, error: Exception) -> None:
         self.note = f"Looking inside failed and has ended: {type(error).__name__}: {error}. Training goes on."
+
+    def histograms(self, path: str, of: Of = "weight") -> tuple[list[int], Ints]:
+        """The histograms of a layer at each look that has one: steps, and counts of shape (looks, 81).
+
+        Args:
+            path: the layer's name.
+            of: ``"weight"`` or ``"gradient"``.
+
+        Raises:
+            ValueError: `of` is something else.
+        """
+        return histograms(self.looks, path, of)
 
     def to_dataframe(self) -> pd.DataFrame:
         """A row for each layer at each look, with its step."""
@@ -142,9 +153,10 @@ class InsideLog(StepWatcher):
 
 
 def watch_inside(run: Run, budget: float = 0.02) -> InsideLog:
-    """Look inside the network of a run while it trains: once an epoch, in its last step, as far as the budget goes.
+    """Look inside the network of a run while it trains: once an epoch, as far as the budget goes.
 
-    The first look comes at the end of the first epoch; a further one is skipped where it would bring the cost of all
+    It looks in the last full batch of an epoch: a few samples that are left over would say little of a channel. The
+    first look comes at the end of the first epoch; a further one is skipped where it would bring the cost of all
     above `budget` times that of the training steps. Losses and weights are those of a run that nobody watches, bit for
     bit. Gradients are those that the optimizer is given, after clipping; `update_to_weight` is over that real step.
 
@@ -163,7 +175,7 @@ def watch_inside(run: Run, budget: float = 0.02) -> InsideLog:
         >>> log = watch_inside(run, budget=1)
         >>> _ = run.start().wait()
         >>> [look.step for look in log.looks]
-        [45, 90, 135]
+        [44, 89, 134]
     """
     if not isinstance(run, Run):
         raise TypeError(f"run must be a Run, got {type(run).__name__}; try watch_inside(Run(model, data, spec)).")

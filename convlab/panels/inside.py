@@ -16,7 +16,7 @@ from convlab.diagnosis.inside import Inside, look_inside
 from convlab.diagnosis.inside_log import InsideLog, watch_inside
 from convlab.frontend.style import Style
 from convlab.models.borrow import private_copy
-from convlab.panels.inside_layers import LayerHistory, LayerTable
+from convlab.panels.inside_layers import LayerDistribution, LayerHistory, LayerTable
 from convlab.panels.inside_picture import PictureInside
 from convlab.panels.latest import Latest
 from convlab.panels.messages import Messages
@@ -69,20 +69,20 @@ class InsidePanel(widgets.VBox):
         self.shown: Inside | None = None
         self._watched: Run | None = None
         self._attaching = threading.Lock()
+        # A look at the model while no run trains, and what the latest look into the run was then.
         self._at_rest: Inside | None = None
+        self._latest_at_rest: Inside | None = None
         self._is_stale = True
         self._has_failed = False
         self._next = 0.0
         self._messages = Messages()
         self._latest = Latest(self._on_error)
-        self.table, self.history = LayerTable(), LayerHistory()
-        self.picture: PictureInside | None = None
-        parts = [Style(), self._messages, self.table, self.history]
-        if len(data.input_size) == 3:
-            images, targets = data.samples(64)
-            self.picture = PictureInside(images, targets, data.classes, self._ask, self._messages)
-            parts.append(self.picture)
-        super().__init__(parts)
+        self.table, self.history, self.distribution = LayerTable(), LayerHistory(), LayerDistribution()
+        now = widgets.VBox([self.table, self.distribution])
+        layers = widgets.HBox([now, self.history]).add_class("convlab-inside-layers")
+        images, targets = data.samples(64)
+        self.picture = PictureInside(images, targets, data.classes, self._ask, self._messages)
+        super().__init__([Style(), self._messages, layers, self.picture])
         self.add_class("convlab").add_class("convlab-inside")
         self.look()
 
@@ -125,8 +125,7 @@ class InsidePanel(widgets.VBox):
         began = time.monotonic()
         try:
             self._draw_layers()
-            if self.picture is not None:
-                self.picture.show(self.model)
+            self.picture.show(self.model)
         finally:
             now = time.monotonic()
             self._next = now + max(_SOONEST, (now - began) / BUDGET)
@@ -136,19 +135,21 @@ class InsidePanel(widgets.VBox):
 
     def _draw_layers(self) -> None:
         looks = [] if self.watch is None else self.watch.looks
-        run = self._run()
-        is_on = run is not None and not run.ended and not run.standing
-        if is_on:
-            self._at_rest = None
-        elif self._is_stale or not looks:
+        latest, run = looks[-1] if looks else None, self._run()
+        is_on = run is not None and run.state == "running"
+        if is_on or latest is not self._latest_at_rest:
+            self._at_rest, self._is_stale = None, False
+        elif self._is_stale or latest is None:
             # A copy: a run may begin meanwhile.
             self._is_stale = False
             self._at_rest = look_inside(private_copy(self.model, trainable=True), self.data, criterion=self.criterion)
-        now = self._at_rest or (looks[-1] if looks else None)
+        self._latest_at_rest = latest
+        now = self._at_rest or latest
         if now is not None and now is not self.shown:
             self.shown = now
             self.table.show(now, "The model as it is" if now is self._at_rest else f"At step {now.step:,}")
             self.history.show(looks)
+            self.distribution.show(looks or [now])
         if self.watch is not None and self.watch.note:
             self._messages.error(self.watch.note)
 

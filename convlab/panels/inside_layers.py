@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Final
 
 import ipywidgets as widgets
+import numpy as np
 
-from convlab.diagnosis.inside import RECTIFIERS, Inside, LayerInside, courses
+from convlab.diagnosis.inside import RECTIFIERS, Inside, LayerInside, courses, histograms
+from convlab.diagnosis.layer_stats import HISTOGRAM_EDGES, Floats, Ints
 from convlab.frontend.curves import Curves, Line
 from convlab.frontend.curves import Style as LineStyle
 
@@ -27,16 +29,17 @@ NAMES: Final = {
     "gradient_to_weight": ("Gradient / weight", "Norm of the gradient over that of the weights."),
     "update_to_weight": (
         "Update / weight",
-        "What one optimizer step changed, over the weights (norms). About 0.001 is healthy; 0.1 tears them apart, "
-        "0.00001 hardly learns.",
+        "What one step changed, over the weights (norms). About 0.001 is healthy, 0.1 is too much, 0.00001 hardly "
+        "learns.",
     ),
 }
 """Of each number: its name, and what it means."""
 
+_COLUMNS: Final = tuple(name for name in NAMES if name != "gradient_to_weight")
 _LOGARITHMIC: Final = ("gradient_norm", "gradient_to_weight", "update_to_weight")
 _SHARES: Final = ("zeros", "saturated")
 _STYLES: Final[tuple[LineStyle, ...]] = ("solid", "dash")
-_COLOURS, _MOST_LINES = 5, 10
+_COLOURS, _MOST_LINES, _MOST_TIMES = 5, 10, 4
 
 
 class LayerTable(widgets.VBox):
@@ -51,13 +54,14 @@ class LayerTable(widgets.VBox):
 
     def show(self, look: Inside, where: str) -> None:
         """Show this look; `where` says of what it is."""
+        names = [name for name in _COLUMNS if name != "saturated" or _has_ends(look)]
         head = "".join(
             f'<th scope="col" title="{html.escape(tip, quote=True)}">{html.escape(name)}</th>'
-            for name, tip in NAMES.values()
+            for name, tip in map(NAMES.__getitem__, names)
         )
-        body = "".join(f"<tr>{_row(layer)}</tr>" for layer in look.layers)
+        body = "".join(f"<tr>{_row(layer, names)}</tr>" for layer in look.layers)
         self.caption.value = html.escape(
-            f"{where}: loss {look.loss:.4g} on {look.samples} samples. Point at a heading for what it means."
+            f"{where}: loss {look.loss:.4g} on {look.samples} samples. A heading's tooltip tells what it means."
         )
         self._rows.value = (
             '<table><thead><tr><th scope="col" title="The layer\'s name and class.">Layer</th>'
@@ -65,11 +69,15 @@ class LayerTable(widgets.VBox):
         )
 
 
-def _row(layer: LayerInside) -> str:
+def _has_ends(look: Inside) -> bool:
+    return not all(math.isnan(layer.saturated) for layer in look.layers)
+
+
+def _row(layer: LayerInside, names: Sequence[str]) -> str:
     dead = layer.kind in RECTIFIERS and layer.dead > 0
     cells = [
         f'<th scope="row">{html.escape(layer.path or "the model")} <span>{html.escape(layer.kind)}</span></th>',
-        *(f"<td{_warned(name == 'dead' and dead)}>{_told(layer, name)}</td>" for name in NAMES),
+        *(f"<td{_warned(name == 'dead' and dead)}>{_told(layer, name)}</td>" for name in names),
     ]
     return "".join(cells)
 
@@ -83,7 +91,7 @@ def _told(layer: LayerInside, name: str) -> str:
     if name == "dead":
         return f"{value} of {layer.channels}"
     if math.isnan(value):
-        return "–"  # noqa: RUF001  # the usual sign for nothing in a table
+        return ""
     return f"{100 * value:.1f} %" if name in _SHARES else f"{value:.3g}"
 
 
@@ -95,11 +103,12 @@ class LayerHistory(widgets.VBox):
         self.number = widgets.Dropdown(
             options=[(name, key) for key, (name, _) in NAMES.items()],
             value="update_to_weight",
-            description="Over time",
-            tooltip="The number that is drawn for each layer, one point for each look.",
+            # A Dropdown that has a description does not show its tooltip.
+            description='<span title="The number that is drawn for each layer, a point a look.">Over time</span>',
+            description_allow_html=True,
         )
         self.meaning = widgets.HTML().add_class("convlab-inside-meaning")
-        self.curves = Curves(x_label="step", height=200)
+        self.curves = Curves(x_label="step", height=240)
         self.number.observe(lambda _: self._draw(), "value")
         super().__init__([widgets.HBox([self.number, self.meaning]).add_class("convlab-try"), self.curves])
         self._draw()
@@ -126,3 +135,65 @@ class LayerHistory(widgets.VBox):
                 for place, path in enumerate(paths)
             ]
         )
+
+
+class LayerDistribution(widgets.VBox):
+    """How large the weights of a layer, or their gradients, are: at the latest look, and faintly at some before."""
+
+    def __init__(self) -> None:
+        self._looks: Sequence[Inside] = ()
+        self.layer = widgets.Dropdown(
+            description='<span title="The layer whose weights or gradients are counted.">Layer</span>',
+            description_allow_html=True,
+        )
+        self.of = widgets.ToggleButtons(
+            options=[("Weights", "weight"), ("Gradients", "gradient")],
+            description="Size of",
+            tooltips=["Count the layer's weights and biases by their size.", "Count their gradients by their size."],
+            style={"button_width": "auto"},
+        )
+        self.curves = Curves(x_label="absolute value", y_label="share", x_log=True, height=120)
+        for control in (self.layer, self.of):
+            control.observe(lambda _: self._draw(), "value")
+        super().__init__([widgets.HBox([self.layer, self.of]).add_class("convlab-try"), self.curves])
+
+    def show(self, looks: Sequence[Inside]) -> None:
+        """Draw these looks, oldest first."""
+        self._looks = looks
+        paths = [one.path for one in looks[-1].layers if one.weight_histogram is not None] if looks else []
+        options = [(path or "the model", path) for path in paths]
+        if list(self.layer.options) != options:
+            chosen = self.layer.value
+            self.layer.options = options
+            self.layer.value = chosen if chosen in paths else next(iter(paths), None)
+        self._draw()
+
+    def _draw(self) -> None:
+        if self.layer.value is None:
+            self.curves.show([])
+            return
+        steps, counts = histograms(self._looks, self.layer.value, self.of.value)
+        count = min(len(steps), _MOST_TIMES)
+        chosen = [round(at * (len(steps) - 1) / max(1, count - 1)) for at in range(count)] if count > 1 else [0] * count
+        sizes = _sizes(counts[chosen])
+        self.curves.show(
+            [
+                Line(f"step {steps[at]:,}", sizes[0], share, 0, "solid" if at == chosen[-1] else "faint")
+                for at, share in zip(chosen, sizes[1], strict=True)
+            ]
+        )
+
+
+def _sizes(counts: Ints) -> tuple[Floats, Floats]:
+    """Absolute values, the middle of each bin that is used, and the shares there; what is near 0 is left out.
+
+    Args:
+        counts: histograms, shape (looks, 81).
+    """
+    side = counts.shape[1] // 2
+    edges = HISTOGRAM_EDGES[side + 1 : -1]
+    shares = (counts[:, side + 1 :] + counts[:, :side][:, ::-1]) / counts.sum(1, keepdims=True).clip(1)
+    used = np.flatnonzero(shares.any(0))
+    # A bin more on each side: a curve ends at 0.
+    span = slice(max(0, used[0] - 1), used[-1] + 2) if len(used) else slice(0)
+    return (edges * np.sqrt(edges[1] / edges[0]))[span], shares[:, span]

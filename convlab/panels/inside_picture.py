@@ -59,7 +59,7 @@ class PictureInside(widgets.VBox):
         self._images, self._targets, self._classes = images, targets, classes
         self._ask, self._messages = ask, messages
         self.x = images[0]
-        self._low, self._high = float(images.amin()), float(images.amax())
+        self._span = float(images.amin()), float(images.amax())
         self._about = ""
         self.number = widgets.IntSlider(
             0,
@@ -76,6 +76,7 @@ class PictureInside(widgets.VBox):
         self.pen = widgets.ToggleButtons(
             options=[("Light", True), ("Dark", False)],
             description="Pen",
+            style={"button_width": "auto"},
             tooltips=["Draw with the largest value of the data.", "Draw with the smallest value of the data."],
         )
         self.blank = widgets.Button(
@@ -84,12 +85,13 @@ class PictureInside(widgets.VBox):
         self.overlay = widgets.ToggleButtons(
             options=[("Picture", "none"), ("Saliency", "saliency"), ("Occlusion", "occlusion")],
             description="Show",
+            style={"button_width": "auto"},
             tooltips=list(_WORDS.values()),
         )
         self.sketch = Sketch()
         self.words = widgets.HTML().add_class("convlab-inside-words")
         self.says = widgets.HTML().add_class("convlab-inside-says")
-        self.fixed = _FixedSet(images[:FIXED])
+        self.fixed = _FixedSet(images[:FIXED], self._span)
         self.maps = _MapRows()
         self._bind()
         controls = [self.number, self.upload, self.blank, self.pen, self.overlay]
@@ -113,7 +115,7 @@ class PictureInside(widgets.VBox):
     def _bind(self) -> None:
         self.number.observe(lambda change: self._choose(change["new"], ask=True), "value")
         self.upload.observe(self._on_upload, "value")
-        self.blank.on_click(lambda _: self.look_at(torch.full_like(self.x, self._low), "A blank picture."))
+        self.blank.on_click(lambda _: self.look_at(torch.full_like(self.x, self._span[0]), "A blank picture."))
         self.pen.observe(lambda _: self._take_ink(), "value")
         self.overlay.observe(lambda _: self._ask(), "value")
         self.sketch.on_draw(self.draw)
@@ -133,7 +135,7 @@ class PictureInside(widgets.VBox):
         for at, to in points:
             # On the pixel grid at least the pixel itself.
             near = ((row - at) ** 2 + (column - to) ** 2).sqrt() <= max(0.5, reach)
-            x[:, near] = self._high if self.pen.value else self._low
+            x[:, near] = self._span[self.pen.value]
         self.look_at(x, "A picture drawn by hand.")
 
     def show(self, model: nn.Module) -> None:
@@ -144,7 +146,7 @@ class PictureInside(widgets.VBox):
         maps = [one for one in feature_maps(model, x) if one.kind not in _DULL]
         with self.sketch.hold_sync():
             self.sketch.size = (x.shape[1], x.shape[2])
-            self.sketch.picture = tinted(x, found).tobytes()
+            self.sketch.picture = tinted(x, found, self._span).tobytes()
             self.sketch.title = f"{self._about} {_WORDS[self.overlay.value]}"
         self.words.value = html.escape(f"{self._about} {_WORDS[self.overlay.value]}")
         self.says.value = _bars(given[0], self._classes)
@@ -159,7 +161,7 @@ class PictureInside(widgets.VBox):
             self._ask()
 
     def _name(self, target: Tensor) -> str:
-        if target.dim():
+        if target.numel() > 1:
             return "several numbers"
         return str(self._classes[int(target)]) if self._classes else f"{float(target):.3g}"
 
@@ -223,9 +225,11 @@ class _MapRows(widgets.VBox):
 class _FixedSet(widgets.HBox):
     """Small pictures, and below each what the network says of it."""
 
-    def __init__(self, images: Tensor) -> None:
+    def __init__(self, images: Tensor, span: tuple[float, float]) -> None:
         self._words = [widgets.HTML() for _ in images]
-        parts = [widgets.VBox([_picture(_enlarged(x)), words]) for x, words in zip(images, self._words, strict=True)]
+        parts = [
+            widgets.VBox([_picture(_enlarged(x, span)), words]) for x, words in zip(images, self._words, strict=True)
+        ]
         super().__init__(parts)
         self.add_class("convlab-inside-fixed")
 
@@ -246,8 +250,8 @@ def _picture(pixels: Pixels) -> widgets.Image:
     return widgets.Image(value=as_png(pixels), format="png", layout=layout)
 
 
-def _enlarged(x: Tensor) -> Pixels:
-    pixels = tinted(x)
+def _enlarged(x: Tensor, span: tuple[float, float]) -> Pixels:
+    pixels = tinted(x, span=span)
     thin = -(-max(pixels.shape[:2]) // (2 * _TILE))
     pixels = pixels[::thin, ::thin]
     return mosaic([pixels], 1, max(1, _TILE // max(pixels.shape[:2])))

@@ -52,7 +52,7 @@ def map_tiles(maps: Tensor, most: int = 64) -> list[Pixels]:
 def mosaic(tiles: list[Pixels], columns: int, scale: int = 1) -> Pixels:
     """Tiles of one size side by side, row by row, each pixel drawn `scale` times as large, grey between them."""
     height, width = (scale * side for side in tiles[0].shape[:2])
-    gap = 2
+    columns, gap = min(columns, len(tiles)), 2
     rows = -(-len(tiles) // columns)
     whole = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 128, np.uint8)
     for place, tile in enumerate(tiles):
@@ -77,11 +77,17 @@ def map_picture(maps: Tensor, side: int = 48, most: int = 16) -> Pixels:
     return mosaic(tiles, most, max(1, side // tiles[0].shape[0]))
 
 
-def tinted(x: Tensor, found: Attribution | None = None) -> Pixels:
-    """A picture, (C, H, W), as pixels, (H, W, 3); orange where it speaks for the output, blue where against."""
+def tinted(x: Tensor, found: Attribution | None = None, span: tuple[float, float] | None = None) -> Pixels:
+    """A picture as pixels, (rows, columns, 3); orange where it speaks for the output, blue where against.
+
+    Args:
+        x: the picture, (C, H, W).
+        found: how much each pixel matters; the bare picture without.
+        span: values that are black and white; the picture's smallest and largest if left out.
+    """
     values = x.detach().float().cpu()
     values = values if len(values) == 3 else values[:1].expand(3, -1, -1)
-    shown = _stretched(values.numpy().astype(np.float64)).transpose(1, 2, 0)
+    shown = _stretched(values.numpy().astype(np.float64), span).transpose(1, 2, 0)
     if found is None:
         return _bytes(shown)
     share = np.nan_to_num(found.map.numpy().astype(np.float64)) / _largest(found.map.numpy())
@@ -128,9 +134,9 @@ def _show(tiles: list[Pixels], title: str, ax: Axes | None) -> Axes:
     return ax
 
 
-def _stretched(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _stretched(values: npt.NDArray[np.float64], span: tuple[float, float] | None = None) -> npt.NDArray[np.float64]:
     values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = values.min(), values.max()
+    low, high = span or (values.min(), values.max())
     return (values - low) / (high - low) if high > low else np.zeros_like(values)
 
 

@@ -50,10 +50,27 @@ def test_findings_are_shown_applied_and_undone(page, notebook):
     expect(cards).to_have_count(0)
     assert bench.eval("lab.model[0].stride") == [1, 1]
 
+    # The guided tour, by keyboard: begun, a change tried and kept, in the table of outcomes.
+    bench.eval("lab.set(epochs=4)")
+    bench.root.get_by_role("button", name="Guided tour").press("Enter")
+    tour = bench.root.locator(".convlab-tour")
+    tour.get_by_role("spinbutton", name="Seeds").fill("1")
+    tour.get_by_role("button", name="Begin").press("Enter")
+    expect(tour.get_by_text("Next:")).to_be_visible()
+    check_look(tour)
+    tour.get_by_role("button", name="Try it").press("Enter")
+    expect(tour.locator("tbody tr")).to_have_count(1)
+    expect(tour.locator("tbody tr")).to_contain_text("learning rate")
+    bench.screenshot("tour")
+    check_look(tour)
+
     page.set_theme("dark")
     page.tab.set_viewport_size({"width": 800, "height": 900})
     undo.click()
     expect(cards).to_have_count(2)
     bench.screenshot("dark")
     check_look(panel)
+    check_look(tour)
+    tour.scroll_into_view_if_needed()
+    page.screenshot("tour-dark")
     page.assert_clean()
