@@ -321,7 +321,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     Fault("momentum 0.995", ("momentum_too_high",), NETS, _digits, {"momentum": 0.995}),
     Fault("adam with lr 0.1", ("lr_of_another_optimizer",), NETS, _digits, {"optimizer": "adam", "lr": 0.3}),
-    Fault("batches of 2", ("batch_too_small",), NETS, _digits, {"batch_size": 2, "lr": 0.1}),
+    Fault("batches of 2", ("batch_too_small",), NETS, _digits, {"batch_size": 2, "lr": 0.1, "epochs": 5}),
     Fault("one batch an epoch", ("batch_too_large",), NETS, _digits, {"batch_size": 1437}),
     Fault(
         "batches beyond memory",
