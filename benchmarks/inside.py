@@ -2,10 +2,10 @@
 
 ``python benchmarks/inside.py [--rounds 9] [--epochs 40]``
 
-LeNet on digits, and on larger pictures; SGD, one thread. In each round every contender trains the same network once, in
-turn, so that a busy machine disturbs all alike. Ratios are medians over rounds of the ratio within a round: of wall time,
-and of the process's CPU time, which a busy machine disturbs less. Then what each look takes by itself, over what a
-training step takes.
+LeNet on digits, and on larger pictures; SGD, one thread. In each round every contender trains the same network once,
+in turn, so that a busy machine disturbs all alike. Ratios are medians over rounds of the ratio within a round: of wall
+time, and of the process's CPU time, which a busy machine disturbs less. Then what each look takes by itself, over what
+a training step takes.
 """
 
 import argparse
