@@ -2,9 +2,10 @@
 
 ``python benchmarks/inside.py [--rounds 9] [--epochs 40]``
 
-LeNet on digits, and on larger pictures; SGD, one thread. In each round every contender trains the same network once, in
-turn, so that a busy machine disturbs all alike; ratios are medians over rounds of the ratio within a round. Then what
-each look takes by itself, over what a training step takes.
+LeNet on digits, and on larger pictures; SGD, one thread. In each round every contender trains the same network once,
+in turn, so that a busy machine disturbs all alike. Ratios are medians over rounds of the ratio within a round: of wall
+time, and of the process's CPU time, which a busy machine disturbs less. Then what each look takes by itself, over what
+a training step takes.
 """
 
 import argparse
@@ -54,21 +55,21 @@ CONTENDERS: dict[str, Callable[[Run], None]] = {
 }
 
 
-def seconds(name: str, make: Callable[[], nn.Module], data: Data, epochs: int) -> float:
-    """Wall time of one run."""
+def seconds(name: str, make: Callable[[], nn.Module], data: Data, epochs: int) -> tuple[float, float]:
+    """Wall and CPU time of one run."""
     torch.manual_seed(0)
     model = make()
     run = Run(model, data, TrainSpec(epochs=epochs, threads=1))
     CONTENDERS[name](run)
-    began = time.perf_counter()
+    began = time.perf_counter(), time.process_time()
     run.start().wait()
-    return time.perf_counter() - began
+    return time.perf_counter() - began[0], time.process_time() - began[1]
 
 
 def compare(title: str, make: Callable[[], nn.Module], data: Data, rounds: int, epochs: int) -> None:
     """Train with each diagnostic by turns, and print what it costs."""
     names = list(CONTENDERS)
-    times: dict[str, list[float]] = {name: [] for name in names}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for name in names:
         seconds(name, make, data, 2)
     for number in range(rounds):
@@ -76,11 +77,13 @@ def compare(title: str, make: Callable[[], nn.Module], data: Data, rounds: int, 
         for name in names[at:] + names[:at]:
             times[name].append(seconds(name, make, data, epochs))
     print(f"\n{title}, {epochs} epochs, medians of {rounds} rounds")
-    print(f"{'':30} {'s':>7} {'x off':>7} {'least':>7} {'most':>7}")
+    print(f"{'':30} {'wall: s':>8} {'x off':>7} {'CPU: s':>8} {'x off':>7} {'least':>7} {'most':>7}")
     for name, own in times.items():
-        ratios = [one / off for one, off in zip(own, times[OFF], strict=True)]
-        told = f"{statistics.median(ratios):7.3f} {min(ratios):7.3f} {max(ratios):7.3f}"
-        print(f"{name:30} {statistics.median(own):7.2f} {told}")
+        line = f"{name:30}"
+        for clock in (0, 1):
+            ratios = [one[clock] / off[clock] for one, off in zip(own, times[OFF], strict=True)]
+            line += f" {statistics.median(one[clock] for one in own):8.2f} {statistics.median(ratios):7.3f}"
+        print(line, f"{min(ratios):7.3f} {max(ratios):7.3f}")
 
 
 def single(make: Callable[[], nn.Module], data: Data, rounds: int) -> None:

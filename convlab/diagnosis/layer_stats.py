@@ -28,7 +28,7 @@ HISTOGRAM_EDGES: Final[Floats] = np.concatenate([[-math.inf], -_MAGNITUDES[-2::-
 """Of every histogram, shape (82,): a quarter of a decade each from 1e-8 on, with its sign; the middle bin is what is
 smaller, the outer ones reach to infinity. Fixed, so that histograms of different steps lie side by side."""
 
-MOST_VALUES: Final = 2**16
+MOST_VALUES: Final = 2**13
 """Of a larger layer a histogram counts so many values, evenly taken."""
 
 TANH, SIGMOID = 0.97, 0.03

@@ -26,6 +26,7 @@ _MOST_ROWS, _MOST_CLASSES = 24, 10
 _TILE, _SIDE = 64, 48
 # They put out what they are given, in eval mode.
 _DULL: Final = ("Flatten", "Identity", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout")
+_FIELD: Final = "How much of the picture one unit of a layer sees: the Receptive field tab, with its effective field."
 _WORDS: Final = {
     "none": "The picture as the network is given it.",
     "saliency": "Saliency: how strongly each pixel moves the answer, by its gradient (Simonyan et al. 2014).",
@@ -103,6 +104,7 @@ class PictureInside(widgets.VBox):
                 _title(
                     "What each layer makes of it", "Each channel from its smallest value, dark, to its largest, bright."
                 ),
+                widgets.HTML(_FIELD).add_class("convlab-inside-link"),
                 self.maps,
                 _title(
                     f"{len(images[:FIXED])} pictures, always the same", "What the network says of them as it trains."

@@ -8,7 +8,7 @@ from PIL import Image
 from playwright.sync_api import expect
 from test_bench_looks import CONTRAST, CUT_OFF, NAMELESS
 
-PANEL = "lab.tabs.children[8].children[0]"
+PANEL = "lab.tabs.show('Inside')"
 WITHOUT_TOOLTIP = """root => [...root.querySelectorAll(".convlab-try > *, .convlab-inside-table thead th")]
     .filter((element) => !element.matches(".convlab-inside-meaning") && element.checkVisibility())
     .filter((element) => !element.title && !element.querySelector("[title]:not([title=''])"))
@@ -46,7 +46,7 @@ def test_inside_a_network(page, notebook):
     page.tab.wait_for_function("image => image.src !== image.before && image.complete", arg=relu.element_handle())
     expect(caption).not_to_have_text(first)
     assert relu.evaluate("image => image.mine")
-    assert abs(panel.bounding_box()["height"] - height) <= 20  # the legend of the charts
+    assert abs(panel.bounding_box()["height"] - height) <= 20
     expect(panel.locator(".convlab-inside-fixed")).to_contain_text("✓")
     check_look(panel)
     bench.screenshot("running")

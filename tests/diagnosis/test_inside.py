@@ -14,7 +14,8 @@ from torch.utils.data import TensorDataset
 import convlab
 from convlab.data.resolve import resolve
 from convlab.diagnosis.inside import NUMBERS, look_inside
-from convlab.diagnosis.layer_stats import HISTOGRAM_EDGES, MOST_VALUES, histogram
+from convlab.diagnosis.layer_stats import HISTOGRAM_EDGES, MOST_VALUES, gathered, histogram
+from convlab.models.borrow import private_copy
 from convlab.models.gallery import lenet
 from convlab.spec import TrainSpec
 from convlab.training.lending import checksum
@@ -102,8 +103,6 @@ def test_a_layer_called_twice_is_one_and_the_order_is_that_of_the_forward():
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.sampled_from([0.0, 1.0, -2.5, 0.3]), min_size=6, max_size=6), min_size=1, max_size=5))
 def test_merged_calls_are_the_statistics_of_all_outputs(calls):
-    from convlab.diagnosis.layer_stats import gathered
-
     model = nn.Identity()
     with gathered(nn.Sequential(model)) as seen:
         for values in calls:
@@ -114,6 +113,17 @@ def test_merged_calls_are_the_statistics_of_all_outputs(calls):
     assert act.std == pytest.approx(every.std(), abs=1e-5)
     assert act.zeros == pytest.approx((every == 0).mean())
     assert act.dead == (every == 0).all((0, 2)).sum()
+
+
+def test_a_copy_that_is_made_meanwhile_is_not_seen():
+    model, x = nn.Sequential(nn.Linear(2, 2)), torch.ones(1, 2)
+    with gathered(model) as seen:
+        copied = private_copy(model)
+        copied(x)
+        assert not list(seen.layers())
+        model(x)
+    copied(x)
+    assert [path for path, _, _ in seen.layers()] == ["0"]
 
 
 class Odd(nn.Module):
@@ -154,7 +164,7 @@ def test_against_torch_on_a_real_network():
         if own:
             grads = torch.cat([p.grad.flatten() for p in own])
             assert one.gradient_norm == pytest.approx(float(grads.norm()), rel=1e-5)
-            assert one.gradient_histogram.tolist() == histogram(grads).tolist()
+            assert one.gradient_histogram.tolist() == sum(histogram(p.grad) for p in own).tolist()
     assert len(seen.to_dataframe()) == len(seen.layers)
     assert {*NUMBERS, "path", "kind"} == set(seen.to_dataframe().columns)
     assert "32" not in repr(seen)
