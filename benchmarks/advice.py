@@ -59,12 +59,13 @@ def main() -> None:
     torch.set_num_threads(1)
     print(f"{'':<36} {'runs':>5} {'found':>6} {'helped':>9}   rules that spoke", flush=True)
     for faults in (FAULTS, HEALTHY):
+        if faults is HEALTHY:
+            print("healthy ones; found means that no rule spoke", flush=True)
         for fault in faults:
             if any(part in fault.name for part in options.only.split(",")):
                 began = time.monotonic()
                 told = judged(fault, options.seeds)
                 print(f"{fault.name:<36} {told}   ({time.monotonic() - began:.0f} s)", flush=True)
-        print("in the healthy ones below, found means that no rule spoke", flush=True)
 
 
 if __name__ == "__main__":

@@ -131,7 +131,8 @@ def diverged(seen: Curve) -> Finding | None:
             curve_picture(seen),
         )
     collapsed = seen.level > 1.003 and is_flat(seen.train) and seen.strong
-    if not seen.is_long or not (seen.level > 1.015 or collapsed):
+    falls = _steady(seen.train) >= 0.8 and seen.train[-1:] < seen.train[:1]  # from first weights that were too sure
+    if not seen.is_long or falls or not (seen.level > 1.015 or collapsed):
         return None
     said = (
         f"The training loss ends at {seen.train[-1]:.3g}, above the {seen.guessing:.3g} of guessing, "
@@ -160,7 +161,7 @@ def oscillating(seen: Curve) -> Finding | None:
 
 def too_slow(seen: Curve) -> Finding | None:
     """The loss falls steadily, and is high still at the end."""
-    if len(seen.train) < FEWEST or not 0.25 < seen.level <= 1.015:
+    if len(seen.train) < FEWEST or not seen.level > 0.25:
         return None
     late = seen.train[-max(3, len(seen.train) // 2) :]
     drop = float((late[0] - late[-1]) / late[0] / (len(late) - 1))
@@ -288,7 +289,7 @@ def underfitting(seen: Curve) -> Finding | None:
         return None
     late = seen.train[seen.late]
     drop = float((late[0] - late[-1]) / late[0] / (len(late) - 1))
-    if abs(drop) > 0.01 or seen.valid[-1] > 1.15 * seen.train[-1] or seen.level >= 0.985:
+    if abs(drop) > 0.01 or seen.valid[-1] > 1.25 * seen.train[-1] or seen.level >= 0.985:
         return None
     said = (
         f"Training and validation loss stand still at {seen.train[-1]:.3g} and {seen.valid[-1]:.3g}, "
@@ -321,6 +322,8 @@ def curve_picture(seen: Curve) -> Exhibit | None:
 
 def _steady(losses: Floats) -> float:
     """Share of the epochs in the later half in which the loss fell."""
+    if len(losses) < 2:
+        return 0.0
     return float((np.diff(losses[-max(3, len(losses) // 2) :]) < 0).mean())
 
 

@@ -271,15 +271,15 @@ def _leaky(seed: int) -> Data:
 
 
 class _Huge(Dataset[tuple[Tensor, Tensor]]):
-    """50,000 pictures of 3 x 96 x 96, made when they are asked for."""
+    """60,000 pictures of 3 x 32 x 32, made when they are asked for."""
 
     classes = tuple(map(str, range(10)))
 
     def __len__(self) -> int:
-        return 50_000
+        return 60_000
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return torch.randn(3, 96, 96, generator=_generator(index)), torch.tensor(index % 10)
+        return torch.randn(3, 32, 32, generator=_generator(index)), torch.tensor(index % 10)
 
 
 def _huge(_: int) -> Data:
@@ -287,15 +287,17 @@ def _huge(_: int) -> Data:
 
 
 def _big(name: str, **changes: Any) -> Make:
-    return lambda seed: net(name, input_size=(3, 96, 96), num_classes=10, seed=seed, **changes)
+    return lambda seed: net(name, input_size=(3, 32, 32), num_classes=10, seed=seed, **changes)
 
 
 # -- the faults -------------------------------------------------------------------------------------------------------
 
 _TINY: Final[Mapping[str, Make]] = {
-    "2 units": lambda seed: _perceptron(seed, width=2, act=nn.Tanh),
-    "3 units": lambda seed: _perceptron(seed, width=3, act=nn.Tanh),
     "1 unit": lambda seed: _perceptron(seed, width=1, act=nn.Tanh),
+    "1 unit behind 16": lambda _: nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 1), nn.Tanh(), nn.Linear(1, 10)
+    ),
+    "1 filter": lambda _: nn.Sequential(nn.Conv2d(1, 1, 8), nn.Tanh(), nn.Flatten(), nn.Linear(1, 10)),
 }
 _NARROW: Final[Mapping[str, Make]] = {
     "3 tanhs": lambda seed: _perceptron(seed, width=3, act=nn.Tanh),
@@ -316,7 +318,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         ("underfitting",),
         _TINY,
         _digits,
-        {"optimizer": "adamw", "lr": 0.01, "epochs": 50},
+        {"optimizer": "adamw", "lr": 0.008, "epochs": 100},
         helps=False,
     ),
     Fault("momentum 0.995", ("momentum_too_high",), NETS, _digits, {"momentum": 0.995}),
@@ -328,7 +330,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         ("memory_short",),
         {"vgg": _big("vgg"), "resnet": _big("resnet"), "mobilenet": _big("mobilenet")},
         _huge,
-        {"batch_size": 32_768},
+        {"batch_size": 60_000},
         helps=False,
     ),
     Fault("weight decay 0.3", ("decayed_away",), NETS, _digits, {"weight_decay": 0.3}),
@@ -452,7 +454,7 @@ HEALTHY: Final[tuple[Fault, ...]] = (
     Fault(
         "cosine",
         (),
-        {**NETS, "resnet": lambda seed: net("resnet", input_size=(1, 8, 8), num_classes=10, seed=seed)},
+        NETS,
         _digits,
         {"schedule": ScheduleSpec("CosineAnnealingLR", T_max=12, cadence="epoch")},
     ),
