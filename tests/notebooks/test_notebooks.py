@@ -28,4 +28,4 @@ def test_it_is_committed_without_outputs(path: Path) -> None:
 
 def test_there_are_lessons() -> None:
     names = ["01_quickstart", "02_convolution_geometry", "03_learning_rate", "04_choosing_layer_parameters"]
-    assert [path.stem for path in LESSONS][:5] == [*names, "05_experiments"]
+    assert [path.stem for path in LESSONS][:6] == [*names, "05_experiments", "06_what_went_wrong"]
