@@ -1,0 +1,21 @@
+"""Networks that a worker imports by name."""
+
+from torch import nn
+
+
+def little(width: int = 4) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, width, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36 * width, 10))
+
+
+def takes_no_pictures(width: int = 4) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(width, 10))
+
+
+def fails(width: int = 4) -> nn.Module:
+    raise OSError(f"no weights for width={width}")
+
+
+def refuses_odd(width: int = 4) -> nn.Module:
+    if width % 2:
+        raise ValueError(f"width must be even, got {width}; try width={width + 1}.")
+    return little(width)
