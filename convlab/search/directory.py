@@ -186,7 +186,8 @@ class Directory:
         sources = [one for one in (data.train, data.valid) if isinstance(one, TensorSource)]
         tensors: dict[str, Tensor] = {}
         for part, source in zip(("train", "valid"), sources, strict=False):
-            tensors |= {f"{part}.x": source.x, f"{part}.y": source.y}
+            # Copies: the parts may be views of one array, which the file's format refuses.
+            tensors |= {f"{part}.x": source.x.clone(), f"{part}.y": source.y.clone()}
         names = ("name", "num_classes", "split", "fingerprint")
         record: Plain = {name: getattr(data, name) for name in names}
         record |= {name: list(getattr(data, name)) for name in ("input_size", "classes", "notes")}
@@ -306,13 +307,23 @@ class Worker:
             return ""
 
 
-def note_worker(directory: Directory, pid: int, log: Path) -> None:
+def log_of(directory: Directory, number: int) -> Path:
+    """What a worker says."""
+    return directory.path / "workers" / f"{number}.log"
+
+
+def forget_worker(directory: Directory, pid: int) -> None:
+    """It is about to end."""
+    (directory.path / "workers" / f"{pid}.json").unlink(missing_ok=True)
+
+
+def note_worker(directory: Directory, pid: int, number: int) -> None:
     """Let others find it."""
     import psutil
 
     created = psutil.Process(pid).create_time()
     directory.write(
-        f"workers/{pid}.json", {"pid": pid, "created": created, "host": socket.gethostname(), "log": log.name}
+        f"workers/{pid}.json", {"pid": pid, "created": created, "host": socket.gethostname(), "number": number}
     )
 
 
@@ -322,9 +333,7 @@ def workers_of(directory: Directory) -> list[Worker]:
     for file in sorted((directory.path / "workers").glob("*.json")):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             told = json.loads(file.read_text("utf-8"))
-            worker = Worker(
-                int(told["pid"]), float(told["created"]), directory.path / "workers" / Path(told["log"]).name
-            )
+            worker = Worker(int(told["pid"]), float(told["created"]), log_of(directory, int(told["number"])))
             if told["host"] == socket.gethostname() and worker.is_alive:
                 found.append(worker)
     return found

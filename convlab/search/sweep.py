@@ -24,6 +24,7 @@ from convlab.search.directory import (
     Worker,
     described,
     in_memory,
+    log_of,
     note_worker,
     workers_of,
 )
@@ -232,13 +233,12 @@ class Sweep:
         folder = self.directory.path / "workers"
         folder.mkdir(exist_ok=True)
         number = len(list(folder.glob("*.log")))
-        log = folder / f"{number}.log"
         command = [sys.executable, "-m", "convlab.search.worker", str(self.directory.path.resolve())]
         command += ["--number", str(number), *(["--trusted", self._trusted] if self._trusted else [])]
         # Functions are found where this process finds them.
         paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
         environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": str(threads)}
-        with log.open("wb") as file:
+        with log_of(self.directory, number).open("wb") as file:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -248,7 +248,7 @@ class Sweep:
                 start_new_session=True,  # a kernel takes its children along
             )
         _children.append(process)
-        note_worker(self.directory, process.pid, log)
+        note_worker(self.directory, process.pid, number)
 
     def pause(self) -> Self:
         """Let all workers stand still after their epoch."""
@@ -257,10 +257,8 @@ class Sweep:
 
     def resume(self) -> Self:
         """Go on after a pause; after a stop, or where no worker is left, with one worker and the budget as it was."""
-        if self.workers or self._futures_pending():
-            self.directory.set_wish("run")
-            return self
-        return self.run()
+        self.directory.set_wish("run")
+        return self if self.workers or self._futures_pending() else self.run()
 
     def stop(self) -> Self:
         """Let all workers end after their epoch; what they train is begun again when the sweep goes on."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import os
 import sys
 import time
 import traceback
@@ -24,7 +25,7 @@ from convlab.search.attempts import (
     state_of,
     trials_of,
 )
-from convlab.search.directory import Budget, Directory
+from convlab.search.directory import Budget, Directory, forget_worker, note_worker
 from convlab.search.recipe import ImpossibleError, Recipe
 from convlab.search.study import GRACE, Mender, open_study, quiet, try_again
 from convlab.spec import SpecError
@@ -126,6 +127,11 @@ class Work:
         if self._interrupted:
             raise KeyboardInterrupt
         return self._ended
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is something to do."""
+        return self.directory.wish != "stop" and self._next() != "end"
 
     def _mend(self) -> None:
         if (now := time.monotonic()) - self._last_mend > self._mend_seconds:
@@ -267,8 +273,16 @@ def main() -> None:
     parser.add_argument("--trusted")
     parser.add_argument("--number", type=int, default=0)
     told = parser.parse_args()
+    folder = Directory(Path(told.directory))
     with contextlib.suppress(KeyboardInterrupt):
-        work(told.directory, told.trusted, told.number)
+        worker = Work(folder, *folder.recipe(told.trusted), told.number)
+        while True:
+            worker.until_done()
+            # In this order: whoever gives more to do first writes it, then looks who is there.
+            forget_worker(folder, os.getpid())
+            if not worker.has_more:
+                break
+            note_worker(folder, os.getpid(), told.number)
 
 
 if __name__ == "__main__":
