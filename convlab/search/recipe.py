@@ -23,6 +23,7 @@ from convlab.search.space import Space, Values
 from convlab.spec import TrainSpec
 from convlab.training.progress import steps_per_epoch
 from convlab.training.schedule_defaults import fitted, refitted
+from convlab.training.threads import own_threads
 
 Model = str | NetSpec | nn.Module | Callable[..., nn.Module]
 
@@ -148,7 +149,7 @@ class Recipe:
         return None if spec is None else structured(spec, {n: v for n, v in values.items() if n in self.structural})
 
     def build(self, values: Values, seed: int) -> nn.Module:
-        """The network of a trial, which has taken one picture.
+        """The network of a trial, which takes the pictures.
 
         Raises:
             ImpossibleError: there is no such network, or it takes no such pictures; its message is the reason.
@@ -157,11 +158,12 @@ class Recipe:
             model = self._built(values, seed)
         except (ValueError, EditError) as error:
             raise ImpossibleError(str(error)) from error
-        if any(map(nn.parameter.is_lazy, model.parameters())):
+        # A `NetSpec` has checked itself.
+        if self.net is not None or any(map(nn.parameter.is_lazy, model.parameters())):
             return model
         sample = torch.zeros(2, *self.data.input_size)
         try:
-            with borrowed(model), torch.no_grad():
+            with own_threads(1), borrowed(model), torch.no_grad():
                 model.eval()
                 device = next((param.device for param in model.parameters()), sample.device)
                 model(sample.to(device))
