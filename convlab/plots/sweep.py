@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 from matplotlib import colormaps
 from matplotlib.ticker import MaxNLocator
 
@@ -84,7 +83,7 @@ def plot_parallel(trials: Sequence[Trial], entries: dict[str, Entry] | Any, ax: 
     _axis(ax, len(names), [(0.0, f"{low:.3g}"), (1.0, f"{high:.3g}")] if high > low else [(0.0, f"{low:.3g}")])
     for rank, one in enumerate(shown):
         height = (values[rank] - low) / (high - low) if high > low else 0.0
-        heights = [_height(entries[name], one.values[name]) for name in names if name in one.values]
+        heights = [entries[name].height(one.values[name]) for name in names if name in one.values]
         is_best = rank == len(shown) - 1
         colour = _MAP((rank + 1) / len(shown))
         ax.plot([*heights, height], color=colour, lw=2.4 if is_best else 1.1, alpha=1 if is_best else 0.65)
@@ -126,17 +125,8 @@ def _axis(ax: Axes, position: int, ticks: list[tuple[float, str]]) -> None:
         )
 
 
-def _height(entry: Entry, value: Any) -> float:
-    """Where on its axis a value is, 0..1."""
-    if isinstance(entry, Choices):
-        return entry.values.index(value) / max(1, len(entry.values) - 1)
-    scale = np.log if entry.log else np.float64
-    low, high = scale(entry.low), scale(entry.high)
-    return float((scale(value) - low) / (high - low))
-
-
 def _ticks(entry: Entry) -> list[tuple[float, str]]:
     if isinstance(entry, Choices):
         texts = [str(label) for label in entry.labels]
-        return [(_height(entry, value), text[:24]) for value, text in zip(entry.values, texts, strict=True)]
+        return [(entry.height(value), text[:24]) for value, text in zip(entry.values, texts, strict=True)]
     return [(0.0, f"{entry.low:g}"), (1.0, f"{entry.high:g}")]

@@ -51,6 +51,11 @@ class Numbers:
         """The setting, from what Optuna keeps of it."""
         return told
 
+    def height(self, value: float) -> float:
+        """Where a value is between the ends, 0..1."""
+        scale = math.log if self.log else float
+        return (scale(value) - scale(self.low)) / (scale(self.high) - scale(self.low))
+
     def grid(self, name: str) -> list[Any]:
         """All of them, as Optuna keeps them."""
         if not self.whole or self.log:
@@ -89,6 +94,10 @@ class Choices:
     def value(self, told: Any) -> Any:
         """The setting, from what Optuna keeps of it."""
         return next(value for value, label in zip(self.values, self.labels, strict=True) if _same(label, told))
+
+    def height(self, value: Any) -> float:
+        """Where a value is between the first and the last, 0..1."""
+        return self.values.index(value) / max(1, len(self.values) - 1)
 
     def grid(self, name: str) -> list[Any]:
         """All of them, as Optuna keeps them."""
