@@ -125,10 +125,14 @@ def _sweep(lab: Lab) -> widgets.Widget:
         if net is not None and net != lab.net:
             lab.use(net, spec.seed)
         lab.set(**lab.spec.changes_to(spec))
+        lab.tabs.show("Training")
+        lab.messages.note(f"The network and the settings of trial {trial.number} are on the bench: press Run.")
 
     def look(sweep: Sweep, trial: Trial) -> None:
         lab.free_to_train()
         lab.load(sweep.directory.run_file(trial.number))
+        lab.tabs.show("Training")
+        lab.messages.note(f"The run of trial {trial.number} is on the bench, its curve on the Runs tab, too.")
 
     panel = SweepPanel(
         lambda: lab.net or lab.model, lab.data, lambda: lab.spec, send, look, lab.criterion, lab.sweep_directory

@@ -180,7 +180,7 @@ class SweepPanel(widgets.VBox):
     def _send_best(self) -> None:
         sweep = self.sweep
         if sweep is not None and (best := sweep.best) is not None:
-            self._messages.note(f"Trial {best.number} is on the bench: press Run on the Training tab.")
+            self._messages.clear()
             self._send_trial(sweep, best)
 
     def open_trial(self) -> None:
@@ -191,7 +191,7 @@ class SweepPanel(widgets.VBox):
         number: Any = self.chosen.value
         if self.sweep is not None and number is not None:
             trial = next(one for one in self.sweep.trials if one.number == number)
-            self._messages.note(f"The run of trial {number} is on the bench and in the Runs tab.")
+            self._messages.clear()
             self._look_at(self.sweep, trial)
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from convlab.search.space import Choices, Entry
 MOST_CURVES: Final = 12
 MOST_ROWS: Final = 10
 _HEIGHT: Final = 190
-_STEP: Final = 118
+_STEP: Final = 104
 _LEFT, _TOP = 12, 14
 
 
@@ -33,7 +33,7 @@ def curve_lines(trials: Sequence[Trial]) -> list[Line]:
         is_best = one in best
         style: Any = "solid" if is_best else "dash" if one.state == "running" else "faint"
         name = f"{one.number}, best" if is_best else f"{one.number}, {one.state}"
-        colour = 0 if is_best else 1
+        colour = 1 if is_best else 0
         lines.append(Line(name, [*one.losses], [*one.losses.values()], colour=colour, style=style))
     return lines
 

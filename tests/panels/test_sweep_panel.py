@@ -200,6 +200,7 @@ def test_the_bench_takes_a_trials_settings_its_network_and_its_run(tmp_path) -> 
     panel.send_button.click()
     panel.settle()
     best = sweep.best
+    assert lab.messages.text.startswith(f"The network and the settings of trial {best.number} are on the bench")
     assert lab.spec == sweep.spec(best)
     assert lab.net == sweep.net(best)
     run = lab.run(wait=True)
@@ -209,7 +210,8 @@ def test_the_bench_takes_a_trials_settings_its_network_and_its_run(tmp_path) -> 
     panel.chosen.value = best.number
     panel.open_button.click()
     panel.settle()
-    assert panel._messages.text.startswith("The run of trial")
+    assert lab.messages.text.startswith(f"The run of trial {best.number} is on the bench")
+    assert lab.tabs.is_shown("Training")
     assert lab.current.name == f"trial {best.number}"
     kept = sweep.load(best).model.state_dict()
     assert all(torch.equal(kept[name], value) for name, value in lab.model.state_dict().items())
