@@ -286,8 +286,10 @@ class SweepPanel(widgets.VBox):
         options = options or [("none yet", None)]
         if tuple(options) != self.chosen.options:
             before = self.chosen.value
+            was_best = before == self.chosen.options[0][1]
             self.chosen.options = options
-            self.chosen.value = before if before in dict(options).values() else options[0][1]
+            is_kept = not was_best and before in dict(options).values()
+            self.chosen.value = before if is_kept else options[0][1]
         self.send_button.disabled = self.open_button.disabled = not best
         for part in (self.curves, self.actions):
             part.layout.display = None if trials else "none"
