@@ -194,6 +194,8 @@ class Sweep:
             self._queue_grid()
         self.directory.set_budget(budget)
         self.directory.set_wish("run")
+        if self.state == "finished":
+            return self
         if submit is not None:
             self._submit(submit, workers)
         elif workers == 0:

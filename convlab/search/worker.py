@@ -105,7 +105,7 @@ class Work:
         self._mender = Mender(GRACE * heartbeat)
         self._last_mend = -math.inf
         self._mend_seconds = heartbeat / 2
-        self._number = 0
+        self._number = self._attempt = 0
         self._ended = 0
         self._interrupted = False
 
@@ -123,7 +123,11 @@ class Work:
                 if step == "wait":
                     time.sleep(LOOK_SECONDS)
                     continue
-                self.study.optimize(self._objective, n_trials=1, catch=(Exception,), callbacks=[self._after])
+                try:
+                    self.study.optimize(self._objective, n_trials=1, catch=(Exception,), callbacks=[self._after])
+                except ValueError:  # so Optuna says that a trial has ended already
+                    if not self._was_given_up:
+                        raise
         if self._interrupted:
             raise KeyboardInterrupt
         return self._ended
@@ -132,6 +136,11 @@ class Work:
     def has_more(self) -> bool:
         """Whether there is something to do."""
         return self.directory.wish != "stop" and self._next() != "end"
+
+    @property
+    def _was_given_up(self) -> bool:
+        """Whether this worker, alive but slow, was taken for dead: another one has its trial."""
+        return state_of(self.study.trials[self._attempt]) == "lost"
 
     def _mend(self) -> None:
         if (now := time.monotonic()) - self._last_mend > self._mend_seconds:
@@ -153,6 +162,7 @@ class Work:
     # -- a trial ------------------------------------------------------------------------------------------------------
 
     def _objective(self, trial: optuna.Trial) -> float:
+        self._attempt = trial.number
         self._number = self._claimed(trial)
         trial.set_user_attr(BEGUN, trial.number)
         try:

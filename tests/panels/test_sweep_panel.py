@@ -84,6 +84,7 @@ def _until(panel, happened) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_sweep_from_the_tick_to_the_bench(bench) -> None:
     panel = bench.panel
     assert "Will try lr; every other setting" in panel.line.value

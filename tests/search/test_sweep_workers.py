@@ -11,11 +11,12 @@ import torch
 from kernelspecs import write_kernelspec
 from live_kernel import LiveKernel
 from sweep_nets import slow
+from torch import nn
 from waiting import until
 
 from convlab.search.attempts import state_of
 from convlab.search.directory import SweepError
-from convlab.search.study import Mender, open_study
+from convlab.search.study import Mender, open_study, try_again
 from convlab.search.sweep import Sweep
 from convlab.search.worker import Work
 from convlab.spec import TrainSpec
@@ -42,6 +43,7 @@ def _finished(sweep: Sweep) -> dict[int, tuple[object, ...]]:
     return {one.number: (one.values, one.value, one.losses) for one in sweep.trials if one.state == "finished"}
 
 
+@pytest.mark.slow
 def test_a_killed_workers_trial_is_tried_again_and_none_is_lost(sweep) -> None:
     sweep.run(trials=8, workers=2)
     assert len(sweep.workers) == 2
@@ -53,7 +55,8 @@ def test_a_killed_workers_trial_is_tried_again_and_none_is_lost(sweep) -> None:
     until(lambda: len(sweep.workers) == 1)
     sweep.wait(90)
     counts = sweep.counts
-    assert (counts.finished, counts.retried, counts.lost, counts.failed) == (8, 1, 0, 0)
+    assert (counts.finished, counts.lost, counts.failed) == (8, 0, 0)
+    assert counts.retried >= 1  # more where a starved machine lets a heartbeat wait
     assert {number: _finished(sweep)[number] for number in before} == before
     ended = [one for one in sweep.study.trials if one.state.name == "COMPLETE"]
     assert len(ended) == 8
@@ -73,6 +76,7 @@ def test_a_killed_workers_trial_is_tried_again_and_none_is_lost(sweep) -> None:
     assert len(sweep.study.get_trials(states=[optuna.trial.TrialState.COMPLETE])) == 10
 
 
+@pytest.mark.slow
 def test_pause_stands_still_and_stop_loses_nothing(sweep) -> None:
     sweep.run(trials=3)
     until(lambda: any(one.losses for one in sweep.trials))
@@ -119,7 +123,7 @@ X = torch.zeros(32, 1, 8, 8)
 y = torch.arange(32) % 10
 sweep = Sweep(make, ((X, y), (X, y)), TrainSpec(epochs=4, batch_size=8, threads=1), {{"lr": (1e-3, 0.1, "log")}},
               directory="sweep", pruner="none", heartbeat=1)
-sweep.run(trials=5)
+sweep.run(trials=500)
 """
 
 
@@ -130,6 +134,7 @@ def kernel(tmp_path):
         yield started
 
 
+@pytest.mark.slow
 def test_a_sweep_outlives_the_kernel_that_started_it(kernel) -> None:
     cell = CELL.format(tests=str(Path(__file__).parent))
     kernel.execute(cell)
@@ -139,10 +144,11 @@ def test_a_sweep_outlives_the_kernel_that_started_it(kernel) -> None:
     kernel.restart()
     kernel.execute(cell)
     assert kernel.eval("[one.pid for one in sweep.workers]") == worker
-    kernel.execute("sweep.wait(60)")
-    assert kernel.eval("(sweep.counts.finished, sweep.counts.retried, sweep.state)") == [5, 0, "finished"]
+    kernel.execute("total = sweep.counts.trained + 2\nsweep.run(total).wait(60)")
+    assert kernel.eval("(sweep.counts.finished == total, sweep.counts.lost, sweep.state)") == [True, 0, "finished"]
     assert kernel.eval("sweep.trials[0].value") == before
-    assert kernel.eval("len(sweep.study.trials)") == 5
+    kernel.execute("sweep.run(total)")
+    assert kernel.eval("sweep.workers == [] or sweep.workers[0].pid") in (True, *worker)  # done: nobody new
 
 
 # -- what no process can be made to do on time ----------------------------------------------------------------------
@@ -156,6 +162,28 @@ def test_of_two_that_began_the_last_trial_one_lets_go(sweep) -> None:
     assert sweep.counts.trained == 1
     assert [one.number for one in sweep.trials] == [0]
     assert sweep.run(trials=2, workers=0).counts.finished == 2
+
+
+def test_a_worker_that_was_taken_for_dead_lets_go_and_works_on(tmp_path) -> None:
+    seen = []
+
+    def make() -> nn.Module:
+        model = slow(0)
+        if len(seen) == 1:  # in the second trial
+            model.register_forward_hook(lambda *_: seen.append(2) or give_up() if len(seen) == 1 else None)
+        else:
+            seen.append(1)
+        return model
+
+    def give_up() -> None:
+        other = open_study(sweep.directory, 9)
+        other.tell(1, state=optuna.trial.TrialState.FAIL)
+        try_again(other, other.trials[1])
+
+    sweep = Sweep(make, DATA, SPEC, SPACE, directory=tmp_path / "sweep", pruner="none", heartbeat=1)
+    counts = sweep.run(trials=3, workers=0).counts
+    assert (counts.finished, counts.retried, counts.lost, counts.failed) == (3, 1, 0, 0)
+    assert [one.state.name for one in sweep.study.trials] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
 
 
 @pytest.mark.parametrize("when", ["before the first heartbeat", "between failing and queueing"])
