@@ -58,7 +58,7 @@ def test_a_sweep_is_ticked_watched_sent_to_the_bench_and_found_again(page, noteb
     bench.expect_open()
     panel = open_sweep(bench)
     line = panel.locator(".convlab-sweep-line")
-    expect(line).to_contain_text(re.compile(r"finished: 14 of 8 trials"), timeout=90_000)
+    expect(line).to_contain_text(re.compile(r"finished: 8 of 8 trials"), timeout=90_000)
     expect(panel.get_by_role("checkbox", name="Filters", exact=True)).to_be_checked()
     expect(panel.locator(".convlab-parallel polyline.is-best")).to_have_count(1)
     expect(panel.locator(".convlab-importances tr")).to_have_count(5)
