@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from convlab.net_spec import NetSpec as NetSpec
     from convlab.panels.lab import Lab as Lab
     from convlab.schedule_spec import ScheduleSpec as ScheduleSpec
+    from convlab.search.sweep import Sweep as Sweep
     from convlab.spec import TrainSpec as TrainSpec
     from convlab.training.ab import ab as ab
     from convlab.training.autosave import saved_runs as saved_runs
@@ -90,6 +91,7 @@ _HOME = {
     "History": "convlab.training.history",
     "LRSweep": "convlab.training.lr_sweep",
     "ScheduleSpec": "convlab.schedule_spec",
+    "Sweep": "convlab.search.sweep",
     "probe_lr": "convlab.training.lr_probe",
     "range_test": "convlab.training.lr_finder",
     "simulate": "convlab.training.schedules",

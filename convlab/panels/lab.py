@@ -73,6 +73,7 @@ class Lab(widgets.VBox):
         autosave: str | Path | None = None,
     ) -> None:
         self.autosave = None if autosave is None else Path(autosave)
+        self.sweep_directory = "sweep"
         self.runs = Runs()
         self.latest: Run | None = None
         self._taken = 0

@@ -14,6 +14,8 @@ from convlab.training.progress import steps_per_epoch
 if TYPE_CHECKING:
     from convlab.panels.lab import Lab
     from convlab.panels.remedies import Applied
+    from convlab.search.attempts import Trial
+    from convlab.search.sweep import Sweep
 
 
 def further_panels(lab: Lab) -> dict[str, Callable[[], widgets.Widget]]:
@@ -24,6 +26,7 @@ def further_panels(lab: Lab) -> dict[str, Callable[[], widgets.Widget]]:
         "Learning rate": lambda: _lr_finder(lab),
         "Schedule": lambda: _schedule(lab),
         "Runs": lambda: _runs(lab),
+        "Sweep": lambda: _sweep(lab),
         "Build": lambda: _build(lab),
         "Architecture": lambda: _architecture(lab),
         "Network": lambda: _network(lab),
@@ -111,6 +114,35 @@ def _runs(lab: Lab) -> widgets.Widget:
     lab.on_spec.append(pairs.refresh)
     lab.on_tab.append(look)
     return widgets.VBox([table, sections])
+
+
+def _sweep(lab: Lab) -> widgets.Widget:
+    from convlab.panels.sweep import SweepPanel
+
+    def send(sweep: Sweep, trial: Trial) -> None:
+        lab.free_to_train()
+        spec, net = sweep.spec(trial), sweep.net(trial)
+        if net is not None and net != lab.net:
+            lab.use(net, spec.seed)
+        lab.set(**lab.spec.changes_to(spec))
+        lab.tabs.show("Training")
+        lab.messages.note(f"The network and the settings of trial {trial.number} are on the bench: press Run.")
+
+    def look(sweep: Sweep, trial: Trial) -> None:
+        lab.free_to_train()
+        lab.load(sweep.directory.run_file(trial.number))
+        lab.tabs.show("Training")
+        lab.messages.note(f"The run of trial {trial.number} is on the bench, its curve on the Runs tab, too.")
+
+    panel = SweepPanel(
+        lambda: lab.net or lab.model, lab.data, lambda: lab.spec, send, look, lab.criterion, lab.sweep_directory
+    )
+
+    def remember(change: Any) -> None:
+        lab.sweep_directory = change["new"]
+
+    panel.directory.observe(remember, "value")
+    return panel
 
 
 def _build(lab: Lab) -> widgets.Widget:

@@ -8,10 +8,12 @@ from convlab.training.trainer import Trainer
 Boundary = Callable[[], bool]
 
 
-def train(trainer: Trainer, at_boundary: Boundary, last_step_done: Callable[[], None]) -> bool:
+def train(
+    trainer: Trainer, at_boundary: Boundary, last_step_done: Callable[[], None], epoch_done: Boundary = lambda: True
+) -> bool:
     """Train until all epochs are done or patience runs out; False if `at_boundary`, called between steps, ended it.
 
-    `last_step_done` is called in each epoch before its validation.
+    `last_step_done` is called in each epoch before its validation, `epoch_done` after it; that may end it, too.
     """
     if not at_boundary():
         return False
@@ -22,5 +24,7 @@ def train(trainer: Trainer, at_boundary: Boundary, last_step_done: Callable[[], 
                 return False
         last_step_done()
         trainer.end_epoch()
+        if not epoch_done():
+            return False
     trainer.finish()
     return True

@@ -40,6 +40,7 @@ from convlab.training.threads import own_threads
 from convlab.training.trainer import Criterion, EditOrUndo, NonFiniteError, Trainer
 
 Listener = Callable[["Run"], None]
+EachEpoch = Callable[["Run"], bool]
 Point = Literal["start", "best", "last"]
 
 TICK_SECONDS: Final = 0.2
@@ -125,6 +126,8 @@ class Run(RunFacts):
         # Who resumes a run while its network is edited waits for the edit.
         self._editing = threading.RLock()
         self._ended = threading.Event()
+        # Asked after each epoch in the training thread: False ends the run there.
+        self.each_epoch: EachEpoch = lambda _: True
         self.autosave = None if autosave is None else Autosave(autosave, name)
         self.machine = machine(self.device, self.threads)
         self.beginning: Beginning | None = None
@@ -412,7 +415,7 @@ class Run(RunFacts):
         try:
             with own_threads(self.threads), numpy_untouched():
                 self._become("running")
-                done = train(self._trainer, self._at_boundary, self._last_step_done)
+                done = train(self._trainer, self._at_boundary, self._last_step_done, lambda: self.each_epoch(self))
                 state = "finished" if done else "stopped"
         except BaseException as error:  # whatever user code raises belongs in the panel, not on a random cell's stderr
             self.error = error
