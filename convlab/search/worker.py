@@ -45,6 +45,10 @@ MOST_FAILED: Final = 5
 """Trials that may fail before one has not."""
 
 
+MOST_AWAY_SECONDS: Final = 600
+"""How long a worker waits for a database that is gone."""
+
+
 class _HandBackError(Exception):
     """The sweep was stopped in the middle of a trial: it is begun again when the sweep goes on."""
 
@@ -75,6 +79,18 @@ def work(directory: str | Path, trusted: str | None = None, number: int = 0, tok
     return Work(folder, recipe, criterion, number).until_done()
 
 
+def is_connection_lost(error: BaseException | None) -> bool:
+    """Whether the database went away: Optuna tells so in several ways, one of them a slip of its own."""
+    import optuna
+    from sqlalchemy.exc import DBAPIError
+
+    while error is not None:
+        if isinstance(error, DBAPIError | optuna.exceptions.StorageInternalError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def hopeless(trials: list[Trial], since: int) -> str:
     """Why it makes no sense to go on; empty where it does.
 
@@ -99,6 +115,7 @@ class Work:
 
     def __init__(self, directory: Directory, recipe: Recipe, criterion: Criterion | None, number: int = 0) -> None:
         self.directory, self.recipe, self.criterion = directory, recipe, criterion
+        self._worker = number
         self.study = open_study(directory, number)
         heartbeat = directory.manifest["heartbeat"]
         self._is_grid = directory.manifest["sampler"] == "grid"
@@ -112,25 +129,44 @@ class Work:
     def until_done(self) -> int:
         """Train until the budget is met, or the sweep is stopped; how many trials were ended here."""
         with quiet():
-            while not self._interrupted and (wish := self.directory.wish) != "stop":
-                self._mend()
-                if wish == "pause":
-                    time.sleep(LOOK_SECONDS)
-                    continue
-                step = self._next()
-                if step == "end":
-                    break
-                if step == "wait":
-                    time.sleep(LOOK_SECONDS)
-                    continue
+            while not self._interrupted and self.directory.wish != "stop":
                 try:
-                    self.study.optimize(self._objective, n_trials=1, catch=(Exception,), callbacks=[self._after])
-                except ValueError:  # so Optuna says that a trial has ended already
-                    if not self._was_given_up:
+                    if not self._go_on():
+                        break
+                except Exception as error:
+                    if not is_connection_lost(error):
                         raise
+                    self._reconnect()
         if self._interrupted:
             raise KeyboardInterrupt
         return self._ended
+
+    def _go_on(self) -> bool:
+        """Train one trial, or wait a little; False at the end."""
+        self._mend()
+        step = "wait" if self.directory.wish == "pause" else self._next()
+        if step == "wait":
+            time.sleep(LOOK_SECONDS)
+        elif step == "train":
+            try:
+                self.study.optimize(self._objective, n_trials=1, catch=(Exception,), callbacks=[self._after])
+            except ValueError:  # so Optuna says that a trial has ended already
+                if not self._was_given_up:
+                    raise
+        return step != "end"
+
+    def _reconnect(self) -> None:
+        """Wait until the database is back; what was trained meanwhile misses its heartbeat, and is tried again."""
+        since = time.monotonic()
+        while True:
+            try:
+                self.study = open_study(self.directory, self._worker)
+            except Exception as error:
+                if not is_connection_lost(error) or time.monotonic() - since > MOST_AWAY_SECONDS:
+                    raise
+                time.sleep(1)
+            else:
+                return
 
     @property
     def has_more(self) -> bool:

@@ -7,7 +7,8 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,23 @@ def _programs() -> Path | None:
     return Path(found).parent if found else None
 
 
+@dataclass(frozen=True)
+class Server:
+    """A running one.
+
+    Attributes:
+        url: of an empty database.
+        stop, start: cut every connection, as when the machine goes down; and have it back.
+    """
+
+    url: str
+    stop: Callable[[], object]
+    start: Callable[[], object]
+
+
 @contextlib.contextmanager
-def postgres() -> Iterator[str]:
-    """The URL of an empty database; skips the test where there is no PostgreSQL."""
+def postgres() -> Iterator[Server]:
+    """A server of its own; skips the test where there is no PostgreSQL."""
     programs = _programs()
     if programs is None:
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
@@ -40,9 +55,19 @@ def postgres() -> Iterator[str]:
         subprocess.run(made, user=user, cwd=folder, check=True, capture_output=True, timeout=60)
         settings = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder} -c fsync=off"
         control = [programs / "pg_ctl", "-D", data, "-w", "-l", f"{folder}/log"]
-        subprocess.run([*control, "-o", settings, "start"], user=user, cwd=folder, check=True, timeout=60)
+
+        def start() -> None:
+            command = [*control, "-o", settings, "start"]
+            # Its log goes to a file: a pipe would stay open as long as the server runs.
+            null = subprocess.DEVNULL
+            subprocess.run(command, user=user, cwd=folder, check=True, stdout=null, stderr=null, timeout=60)
+
+        def stop() -> None:
+            command = [*control, "-m", "immediate", "stop"]
+            subprocess.run(command, user=user, cwd=folder, check=False, capture_output=True, timeout=60)
+
+        start()
         try:
-            yield f"postgresql+psycopg://convlab@127.0.0.1:{port}/postgres"
+            yield Server(f"postgresql+psycopg://convlab@127.0.0.1:{port}/postgres", stop, start)
         finally:
-            stop = [*control, "-m", "immediate", "stop"]
-            subprocess.run(stop, user=user, cwd=folder, check=False, capture_output=True, timeout=60)
+            stop()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 import torch
@@ -46,7 +47,8 @@ def test_dask_trains_the_trials_and_a_killed_worker_costs_none(tmp_path) -> None
 
 @pytest.mark.slow
 def test_postgresql_keeps_a_sweep_whose_worker_is_killed(tmp_path) -> None:
-    with postgres() as url:
+    with postgres() as server:
+        url = server.url
         sweep = _sweep(tmp_path / "sweep", storage=url).run(4)
         until(lambda: sweep.counts.finished >= 1 and sweep.counts.running == 1)
         before = sweep.trials[0]
@@ -62,3 +64,17 @@ def test_postgresql_keeps_a_sweep_whose_worker_is_killed(tmp_path) -> None:
         assert other.trials == []
         for one in (sweep, again, other):
             one.study._storage._backend.engine.dispose()
+
+
+@pytest.mark.slow
+def test_a_database_that_goes_away_for_a_while_costs_no_trial(tmp_path) -> None:
+    with postgres() as server:
+        sweep = _sweep(tmp_path / "sweep", storage=server.url).run(5, workers=2)
+        until(lambda: sweep.counts.finished >= 1 and sweep.counts.running == 2)
+        server.stop()
+        time.sleep(2)
+        server.start()
+        sweep.wait(120)
+        counts = sweep.counts
+        assert (counts.finished, counts.retried, counts.lost) == (5, 2, 0)
+        sweep.study._storage._backend.engine.dispose()
