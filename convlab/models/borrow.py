@@ -104,15 +104,3 @@ def borrowed(model: nn.Module, optimizer: optim.Optimizer | None = None) -> Iter
                 optimizer.load_state_dict(state)
             random.setstate(host[0])
             np.random.set_state(host[1])
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside; after it every module's own mode: `model.train(mode)` would flip a frozen BatchNorm."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

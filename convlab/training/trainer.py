@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from convlab.data.resolve import Data
 from convlab.data.sources import LoaderSource, Source, TensorSource
-from convlab.models.borrow import Snapshot, evaluating, restore, snapshot
+from convlab.models.borrow import Snapshot, restore, snapshot
 from convlab.models.live import Edit, LiveModel, bind
 from convlab.schedule_spec import ScheduleSpec
 from convlab.spec import SpecError, TrainSpec
