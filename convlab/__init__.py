@@ -44,12 +44,12 @@ if TYPE_CHECKING:
     from convlab.spec import TrainSpec as TrainSpec
     from convlab.training.ab import ab as ab
     from convlab.training.autosave import saved_runs as saved_runs
+    from convlab.training.evaluate import evaluate as evaluate
     from convlab.training.fit import fit as fit
     from convlab.training.history import History as History
     from convlab.training.lr_finder import range_test as range_test
     from convlab.training.lr_probe import probe_lr as probe_lr
     from convlab.training.lr_sweep import LRSweep as LRSweep
-    from convlab.training.metrics import evaluate as evaluate
     from convlab.training.replay import replay as replay
     from convlab.training.run import Run as Run
     from convlab.training.schedules import simulate as simulate
@@ -84,7 +84,7 @@ _HOME = {
     "verify": "convlab.models.verify",
     "ab": "convlab.training.ab",
     "saved_runs": "convlab.training.autosave",
-    "evaluate": "convlab.training.metrics",
+    "evaluate": "convlab.training.evaluate",
     "replay": "convlab.training.replay",
     "fit": "convlab.training.fit",
     "Run": "convlab.training.run",

@@ -17,6 +17,8 @@ def plot_metrics(metrics: "Metrics", ax: "Axes | None" = None) -> "Axes":
     """The confusion matrix, shares of each row shaded; for numbers, what was said against what is so."""
     ax = axes_or_new(ax)
     if metrics.confusion is None:
+        if metrics.targets is None or metrics.predicted is None:
+            raise LookupError("the predictions were not kept; those of the last and of the best epoch are.")
         ax.scatter(metrics.targets.ravel(), metrics.predicted.ravel(), s=6, color=TRAIN, alpha=0.6)
         low, high = np.min(metrics.targets), np.max(metrics.targets)
         ax.plot([low, high], [low, high], color=VALID, linestyle="--")

@@ -77,7 +77,8 @@ class Autosave:
         try:
             kept = run.snapshots[-1].state if len(run.snapshots) else None
             state = kept if kept is not None and kept.step == run.history.num_steps else capture(run._trainer)
-            tensors, record = packed(run, state)
+            # Scoring an epoch may take longer than it did; at the end there is time.
+            tensors, record = packed(run, state, every_score=False)
         except Exception as error:  # saving must not end a training
             self._say(error)
         else:

@@ -1,12 +1,13 @@
 """`convlab.fit`: train and wait."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
 from convlab.spec import TrainSpec
 from convlab.training.journal import Change
+from convlab.training.metrics import Score
 from convlab.training.run import Run
 from convlab.training.trainer import Criterion, NonFiniteError
 
@@ -17,6 +18,7 @@ def fit(
     spec: TrainSpec | None = None,
     *,
     criterion: Criterion | None = None,
+    metrics: Mapping[str, Score] | None = None,
     journal: Sequence[Change] = (),
 ) -> Run:
     """Train `model` in place on `data` and return the finished `Run`; the same training as the bench's, blocking.
@@ -26,6 +28,7 @@ def fit(
         data: ``"digits"``, ``"shapes"``, ``(X, y)``, ``(train, valid)`` data sets or loaders; X is (N, C, H, W).
         spec: the recipe; `TrainSpec()` if left out.
         criterion: ``criterion(output, target) -> scalar``; cross-entropy for classes, mean squared error for numbers.
+        metrics: further scores of each epoch by name, each ``f(outputs, targets) -> number``; see `Run.metrics`.
         journal: changes to make in flight, each at its step: ``fit(model, data, run.spec, journal=run.journal)``
             repeats a run bit for bit from the same weights.
 
@@ -41,7 +44,7 @@ def fit(
         >>> run.history.epochs[-1].valid_accuracy > 0.5
         True
     """
-    run = Run(model, data, spec, criterion=criterion, journal=journal).start().wait()
+    run = Run(model, data, spec, criterion=criterion, metrics=metrics, journal=journal).start().wait()
     report_failure(run, stacklevel=3)
     return run
 

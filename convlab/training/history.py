@@ -2,12 +2,14 @@
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from convlab.training.epoch_metrics import EpochScores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +57,8 @@ class History:
     Up to 65,536 steps every step has its own row. Past that, neighbouring rows are merged in pairs (mean, minimum and
     maximum are kept, so spikes stay visible) and `stride`, the number of steps in a row, doubles: a million steps take
     as much memory as the first 65,536. Epochs are thinned likewise past 4,096, the first and the latest staying.
-    `first_unsound` is the first epoch whose validation loss is infinite or NaN, or None.
+    `first_unsound` is the first epoch whose validation loss is infinite or NaN, or None. `scores` are those of the
+    epochs, see `EpochScores`.
 
     Example:
         >>> history = History()
@@ -78,6 +81,7 @@ class History:
         self._epochs: list[EpochRecord] = []
         self._best: EpochRecord | None = None
         self.first_unsound: EpochRecord | None = None
+        self.scores = EpochScores()
         self.stride = 1
         self.num_steps = 0
         self.num_epochs = 0
@@ -151,6 +155,7 @@ class History:
             copy._rows[:, copy._filled] = mark.row
         copy.num_steps, copy.num_epochs = mark.num_steps, mark.num_epochs
         copy._epochs, copy._best, copy.first_unsound = list(mark.epochs), mark.best, mark.first_unsound
+        copy.scores = self.scores.until(mark.num_epochs, mark.best.epoch if mark.best else None)
         return copy
 
     def _columns(self) -> tuple[Array, Array]:
@@ -203,13 +208,16 @@ class History:
 
         Args:
             per: ``"step"``: columns step, train_loss, train_loss_min, train_loss_max, lr, one row a `stride` of steps;
-                ``"epoch"``: the fields of `EpochRecord`.
+                ``"epoch"``: the fields of `EpochRecord`, and the validation scores, NaN where one is not known.
         """
         import pandas as pd
 
         if per == "epoch":
-            names = list(EpochRecord.__dataclass_fields__)
-            return pd.DataFrame([asdict(record) for record in self.epochs], columns=names)
+            scores = {one.epoch: one.scores for one in self.scores}
+            own = dict.fromkeys(f"valid_{name}" for found in scores.values() for name in found)
+            rows = [_prefixed(scores.get(record.epoch, {})) | asdict(record) for record in self.epochs]
+            names = dict.fromkeys(EpochRecord.__dataclass_fields__) | own
+            return pd.DataFrame(rows, columns=list(names))
         if per != "step":
             raise ValueError(f"per must be 'step' or 'epoch', got {per!r}; try per='epoch'.")
         step, (mean, low, high, lr) = self._columns()
@@ -232,3 +240,7 @@ class History:
             if last.valid_accuracy is not None:
                 text += f", valid_accuracy {last.valid_accuracy:.1%}"
         return text + ")"
+
+
+def _prefixed(scores: Mapping[str, float]) -> dict[str, float]:
+    return {f"valid_{name}": value for name, value in scores.items()}

@@ -1,21 +1,19 @@
-"""How good a model is on data: scikit-learn's scores on the outputs of one pass."""
+"""How good outputs are: the scores of one pass over data, with scikit-learn's definitions and to its last digits.
+
+For classes they are made of the confusion matrix and of ranks: scikit-learn's own functions take longer than an epoch
+of a small network.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
-
-from convlab.data.resolve import Data, resolve
-from convlab.models.borrow import borrowed
-from convlab.training.rewind import as_it_is
-from convlab.training.run import Run
-from convlab.training.trainer import VALID_BATCH
+from torch import Tensor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +60,9 @@ class Metrics:
         per_class: for each class precision, recall, f1 and support, shape (classes, 4).
         confusion: how many samples of class i were taken for class j, shape (classes, classes).
         calibration: of the probabilities.
-        predicted, targets: class by class, or number by number, shape (count,) or the output's own.
+        predicted, targets: class by class, or number by number, shape (count,) or the output's own; None where only the
+            sums were kept, as of most epochs of a run.
+        confidence: the probability of what was predicted, shape (count,).
     """
 
     task: Task
@@ -72,11 +72,18 @@ class Metrics:
     per_class: Floats | None
     confusion: Ints | None
     calibration: Calibration | None
-    predicted: npt.NDArray[Any]
-    targets: npt.NDArray[Any]
+    predicted: npt.NDArray[Any] | None
+    targets: npt.NDArray[Any] | None
+    confidence: Floats | None = None
 
     def taken_for(self, target: int, predicted: int) -> Ints:
-        """Which samples of class `target` were taken for class `predicted`: their places in the data, rising."""
+        """Which samples of class `target` were taken for class `predicted`: their places in the data, rising.
+
+        Raises:
+            LookupError: the predictions were not kept.
+        """
+        if self.predicted is None or self.targets is None:
+            raise LookupError("the predictions were not kept; those of the last and of the best epoch are.")
         found: Ints = np.flatnonzero((self.targets == target) & (self.predicted == predicted))
         return found
 
@@ -99,67 +106,6 @@ class Metrics:
     def __repr__(self) -> str:
         told = ", ".join(f"{name} {value:.4g}" for name, value in self.scores.items())
         return f"Metrics({self.count} samples, {told})"
-
-
-@dataclass
-class _Outputs:
-    outputs: list[Tensor] = field(default_factory=list)
-    targets: list[Tensor] = field(default_factory=list)
-
-
-def evaluate(
-    model: nn.Module | Run, data: object = None, *, own: Mapping[str, Score] | None = None, part: str = "valid"
-) -> Metrics:
-    """Score a model on data, in eval mode; it is given back as it was.
-
-    Args:
-        model: a network, or a run, whose weights are those that it ended with.
-        data: what `convlab.fit` takes; the run's own if left out.
-        own: further scores by name, each ``score(outputs, targets) -> number``.
-        part: ``"valid"``, or ``"train"``; without validation data, the training data.
-
-    Raises:
-        ValueError, TypeError: an argument cannot be, or the outputs are none that can be scored; the message says why.
-        RuntimeError: the run is training right now.
-
-    Example:
-        >>> from convlab.models.gallery import lenet
-        >>> from convlab.spec import TrainSpec
-        >>> from convlab.training.fit import fit
-        >>> metrics = evaluate(fit(lenet(), "digits", TrainSpec(epochs=10)))
-        >>> metrics.scores["f1"] > 0.8, metrics.confusion.shape
-        (True, (10, 10))
-    """
-    if part not in ("valid", "train"):
-        raise ValueError(f"part must be 'valid' or 'train', got {part!r}; try part='valid'.")
-    if isinstance(model, Run):
-        found = model.data if data is None else resolve(data)
-        with as_it_is(model):
-            outputs, targets = outputs_of(model.model, found, part)
-    else:
-        if not isinstance(model, nn.Module):
-            raise TypeError(f"model must be an nn.Module or a Run, got {type(model).__name__}; try evaluate(run).")
-        if data is None:
-            raise ValueError("data is missing; try evaluate(model, (X, y)), or evaluate(run).")
-        found = resolve(data)
-        outputs, targets = outputs_of(model, found, part)
-    return score(outputs, targets, found.classes, own=own)
-
-
-def outputs_of(model: nn.Module, data: Data, part: str = "valid") -> tuple[Tensor, Tensor]:
-    """What the model says of every sample, and what it should: on the CPU, in the data's order."""
-    source = data.train if part == "train" or data.valid is None else data.valid
-    device = next((param.device for param in model.parameters()), torch.device("cpu"))
-    kept = _Outputs()
-    with borrowed(model), torch.no_grad():
-        model.eval()
-        for x, y in source.batches(None, 0, VALID_BATCH, device, torch.contiguous_format):
-            output = model(x)
-            if not isinstance(output, Tensor):
-                raise TypeError(f"the model returned a {type(output).__name__}, which has no scores; return a tensor.")
-            kept.outputs.append(output.float().cpu())
-            kept.targets.append(y.cpu())
-    return torch.cat(kept.outputs), torch.cat(kept.targets)
 
 
 def score(
@@ -196,8 +142,6 @@ def _numbers(outputs: Tensor, targets: Tensor) -> Metrics:
 
 
 def _classes(outputs: Tensor, targets: Tensor, classes: tuple[str, ...]) -> Metrics:
-    from sklearn import metrics
-
     shares = _shares(outputs, len(classes))
     wanted = targets.numpy()
     if wanted.ndim != 1 or len(wanted) != len(shares):
@@ -208,30 +152,39 @@ def _classes(outputs: Tensor, targets: Tensor, classes: tuple[str, ...]) -> Metr
     if not np.isfinite(shares).all():
         raise ValueError("an output is infinite or NaN, so there is nothing to score.")
     predicted = shares.argmax(1)
-    labels = list(range(len(classes)))
-    precision, recall, f1, support = metrics.precision_recall_fscore_support(
-        wanted, predicted, labels=labels, zero_division=0
-    )
+    count = len(classes)
+    confusion = np.bincount(wanted * count + predicted, minlength=count * count).reshape(count, count)
+    per_class = _per_class(confusion)
     calibration = _calibration(shares, wanted)
+    precision, recall, f1, _ = per_class.mean(0)
     scores = {
         "accuracy": float((predicted == wanted).mean()),
-        "precision": float(precision.mean()),
-        "recall": float(recall.mean()),
-        "f1": float(f1.mean()),
+        "precision": float(precision),
+        "recall": float(recall),
+        "f1": float(f1),
         "roc_auc": _auc(shares, wanted),
         "calibration_error": calibration.error,
     }
     return Metrics(
-        task="two classes" if len(classes) == 2 else "classes",
+        task="two classes" if count == 2 else "classes",
         count=len(wanted),
         classes=classes,
         scores=scores,
-        per_class=np.stack([precision, recall, f1, support], axis=1),
-        confusion=metrics.confusion_matrix(wanted, predicted, labels=labels),
+        per_class=per_class,
+        confusion=confusion,
         calibration=calibration,
         predicted=predicted,
         targets=wanted,
+        confidence=shares.max(1),
     )
+
+
+def _per_class(confusion: Ints) -> Floats:
+    """Precision, recall, f1 and support of each class; 0 where there is nothing to divide by."""
+    right, said, support = np.diag(confusion), confusion.sum(0), confusion.sum(1)
+    precision, recall = right / np.maximum(said, 1), right / np.maximum(support, 1)
+    f1 = 2 * right / np.maximum(said + support, 1)
+    return np.stack([precision, recall, f1, support], axis=1)
 
 
 def _shares(outputs: Tensor, count: int) -> Floats:
@@ -249,17 +202,23 @@ def _shares(outputs: Tensor, count: int) -> Floats:
 
 
 def _auc(shares: Floats, wanted: Ints) -> float:
-    """One class against the rest, the mean over those classes that are there and are not all."""
-    from sklearn.metrics import roc_auc_score
+    """One class against the rest, the mean over those classes that are there and are not all.
 
+    By ranks (Mann and Whitney, 1947): for all classes at once a hundred times as fast as a call for each.
+    """
+    from scipy.stats import rankdata
+
+    hot = wanted[:, None] == np.arange(shares.shape[1])
     if shares.shape[1] == 2:
-        return float(roc_auc_score(wanted, shares[:, 1])) if len(np.unique(wanted)) == 2 else float("nan")
-    areas = [
-        float(roc_auc_score(wanted == label, shares[:, label]))
-        for label in np.unique(wanted)
-        if 0 < (wanted == label).sum() < len(wanted)
-    ]
-    return float(np.mean(areas)) if areas else float("nan")
+        shares, hot = shares[:, 1:], hot[:, 1:]
+    own = hot.sum(0)
+    others = len(wanted) - own
+    there = (own > 0) & (others > 0)
+    if not there.any():
+        return float("nan")
+    own, others = own[there], others[there]
+    above = (rankdata(shares[:, there], axis=0) * hot[:, there]).sum(0) - own * (own + 1) / 2
+    return float((above / (own * others)).mean())
 
 
 def _calibration(shares: Floats, wanted: Ints) -> Calibration:

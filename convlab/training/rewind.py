@@ -117,6 +117,7 @@ def fork(run: Run, step: int | None, changes: Mapping[str, object], edit: Edit |
         run.data,
         run.spec,
         criterion=run._trainer._own_criterion,
+        metrics=run._trainer.scoring.own,
         name=name,
         snapshot_bytes=run.snapshots.budget,
     )

@@ -29,6 +29,7 @@ from convlab.training.listeners import Listeners
 from convlab.training.live_checks import check_changes, in_order
 from convlab.training.loop import train
 from convlab.training.machine import machine
+from convlab.training.metrics import Score
 from convlab.training.progress import Speedometer
 from convlab.training.rewind import Branch, come_back, fork, restore_point, rewind
 from convlab.training.run_facts import ENDED as ENDED
@@ -62,6 +63,7 @@ class Run(RunFacts):
         data: what `convlab.data.resolve` takes: ``"digits"``, ``(X, y)``, ``(train, valid)`` data sets or loaders.
         spec: the recipe; a `TrainSpec()` if left out.
         criterion: ``criterion(output, target) -> scalar loss``; cross-entropy for classes, squared error for numbers.
+        metrics: further scores of each epoch by name, each ``f(outputs, targets) -> number``; see `metrics`.
         journal: changes of an earlier run to make again, each at its step.
         name: shown beside the curve.
         snapshot_bytes: memory for `snapshots`, at most.
@@ -85,6 +87,7 @@ class Run(RunFacts):
         spec: TrainSpec | None = None,
         *,
         criterion: Criterion | None = None,
+        metrics: Mapping[str, Score] | None = None,
         journal: Sequence[Change] = (),
         name: str = "",
         snapshot_bytes: int = SNAPSHOT_BYTES,
@@ -109,7 +112,7 @@ class Run(RunFacts):
         self.state: State = "pending"
         self.error: BaseException | None = None
         self.traceback = ""
-        self._trainer = Trainer(model, self.data, self.spec, criterion)
+        self._trainer = Trainer(model, self.data, self.spec, criterion, metrics)
         self._trainer.live = live
         self._points: dict[str, Snapshot] = {"start": snapshot(model)}
         self._last_step = 0
@@ -394,12 +397,6 @@ class Run(RunFacts):
         """
         restore_point(self, point)
         return self
-
-    def code(self, weights: str | None = None) -> str:
-        """This training as a plain PyTorch script without this package; see `convlab.training.script.script`."""
-        from convlab.training.script import script
-
-        return script(self, weights)
 
     def watch(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener(run)`` from the training thread at each change of state and at most five times a second.

@@ -9,6 +9,7 @@ from torch import nn
 from convlab.data.resolve import Data
 from convlab.spec import TrainSpec
 from convlab.training.control import Control
+from convlab.training.epoch_metrics import EpochScores
 from convlab.training.history import EpochRecord, History
 from convlab.training.journal import Change
 from convlab.training.plan import Plan, plan
@@ -41,6 +42,21 @@ class RunFacts(ABC):
     def history(self) -> History:
         """The records so far."""
         return self._trainer.history
+
+    @property
+    def metrics(self) -> EpochScores:
+        """The scores of each epoch on the validation data, empty without any; computed when they are asked for.
+
+        Example:
+            >>> from convlab.models.gallery import lenet
+            >>> from convlab.training.fit import fit
+            >>> run = fit(lenet(), "digits", TrainSpec(epochs=4), metrics={"size": lambda out, y: out.abs().mean()})
+            >>> run.metrics[-1].scores["f1"] > 0.5, "size" in run.metrics[-1].scores
+            (True, True)
+            >>> run.metrics[-1].metrics.confusion.shape
+            (10, 10)
+        """
+        return self.history.scores
 
     @property
     def journal(self) -> tuple[Change, ...]:
@@ -115,6 +131,12 @@ class RunFacts(ABC):
     def best(self) -> EpochRecord | None:
         """The epoch with the lowest validation loss so far (training loss without validation data)."""
         return self._trainer.best[0] if self._trainer.best else None
+
+    def code(self, weights: str | None = None) -> str:
+        """This training as a plain PyTorch script without this package; see `convlab.training.script.script`."""
+        from convlab.training.script import script
+
+        return script(cast("Run", self), weights)
 
     def plot(self) -> "Figure":
         """A figure of loss and accuracy, the changes marked."""

@@ -19,15 +19,17 @@ from convlab.models.live import EditError, LiveModel, Place, bind
 from convlab.models.trace import trace
 from convlab.spec import LIMITS, TrainSpec
 from convlab.training.checkpoint import FORMAT, VERSION, CheckpointError, read, read_record, write
+from convlab.training.devices import choose_device
 from convlab.training.history import EPOCH_ROWS, STEP_ROWS, Bookmark, History
 from convlab.training.journal import Change
 from convlab.training.machine import NAMES
 from convlab.training.rewind import Branch, as_it_is, rewind
 from convlab.training.saved_checks import check_sizes, epoch_record, moment, whole
+from convlab.training.saved_scores import pack_scores, unpack_scores
 from convlab.training.saved_state import Plain, Tensors, misfit, pack, put_values, unpack, unpack_journal, values_of
 from convlab.training.snapshots import RunSnapshot
 from convlab.training.state import TrainerState, capture, put_back
-from convlab.training.trainer import Criterion, choose_device
+from convlab.training.trainer import Criterion
 
 if TYPE_CHECKING:
     from convlab.training.run import Run
@@ -90,7 +92,7 @@ def save(run: Run, path: str | Path) -> None:
     write(path, tensors, record)
 
 
-def packed(run: Run, state: TrainerState) -> tuple[Tensors, Plain]:
+def packed(run: Run, state: TrainerState, every_score: bool = True) -> tuple[Tensors, Plain]:
     """What is written of `run` at `state`, whose structure the model must have."""
     tensors, plain = pack(state, run.model)
     history = run.history.until(state.mark)
@@ -121,6 +123,7 @@ def packed(run: Run, state: TrainerState) -> tuple[Tensors, Plain]:
         "parent": run.parent and asdict(run.parent),
         "training": plain,
         "history": _packed_history(history),
+        "scores": pack_scores(history.scores, every_score),
     }
     return tensors, record
 
@@ -282,6 +285,7 @@ def _loaded(
     from convlab.training.run import Run
 
     history = _history(record["history"], tensors["history"])
+    history.scores = unpack_scores(record.get("scores", ()), history)
     journal = unpack_journal(record["training"]["journal"], history.num_steps)
     threads = LIMITS["threads"].checked("threads", record["threads"])
     from_start = not misfit(model, tensors, "start")

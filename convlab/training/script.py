@@ -20,6 +20,7 @@ from convlab.models.borrow import private_copy
 from convlab.models.calls import source
 from convlab.models.source import ModelSource, as_call, sorted_imports, source_of
 from convlab.spec import TrainSpec
+from convlab.training.devices import choose_device
 from convlab.training.edit_log import Jump, Record
 from convlab.training.journal import Change
 from convlab.training.script_changes import Changes
@@ -29,7 +30,7 @@ from convlab.training.script_loop import Loop
 from convlab.training.script_start import Start, refuses_one
 from convlab.training.script_text import statement
 from convlab.training.threads import mult_adds, num_threads
-from convlab.training.trainer import Trainer, choose_device
+from convlab.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from convlab.training.run import Run

@@ -20,12 +20,15 @@ from convlab.models.live import Edit, LiveModel, bind
 from convlab.schedule_spec import ScheduleSpec
 from convlab.spec import SpecError, TrainSpec
 from convlab.training.buffers import Buffers
+from convlab.training.devices import choose_device
 from convlab.training.edit_log import EditLog
 from convlab.training.edit_log import EditOrUndo as EditOrUndo
+from convlab.training.epoch_metrics import Outputs, Scoring
 from convlab.training.history import EpochRecord, History
 from convlab.training.host_random import HostRandom, drawn_from, model_code
 from convlab.training.journal import Change
 from convlab.training.lending import own_generators
+from convlab.training.metrics import Score
 from convlab.training.modes import enter_training, evaluating
 from convlab.training.optimizers import apply_setting, build_optimizer, fused_step
 from convlab.training.randomness import PrivateRandom, may_draw
@@ -54,7 +57,14 @@ class Trainer:
         SpecError, ValueError: the recipe asks for what this machine or this model does not have.
     """
 
-    def __init__(self, model: nn.Module, data: Data, spec: TrainSpec, criterion: Criterion | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Data,
+        spec: TrainSpec,
+        criterion: Criterion | None = None,
+        metrics: Mapping[str, Score] | None = None,
+    ) -> None:
         self.model, self.data, self.spec, self.settings = model, data, spec, spec
         self.device = choose_device(spec.device)
         self.layout = torch.channels_last if spec.channels_last else torch.contiguous_format
@@ -78,6 +88,7 @@ class Trainer:
         self._before: tuple[int, Mapping[torch.device, Tensor]] = 0, {}
         self._in_step = False
         self._own_criterion = criterion
+        self.scoring = Scoring(data.classes, {} if metrics is None else metrics)
         self._prepare()
 
     def _prepare(self) -> None:
@@ -407,7 +418,8 @@ class Trainer:
     def end_epoch(self) -> EpochRecord:
         """Validate, record the epoch, and keep the weights if they are the best so far."""
         train_loss, train_accuracy = self.scores.result()
-        valid_loss, valid_accuracy = self.validate()
+        outputs = Outputs()
+        valid_loss, valid_accuracy = self.validate(outputs)
         record = EpochRecord(
             epoch=self.epoch,
             step=self.history.num_steps,
@@ -419,6 +431,9 @@ class Trainer:
             seconds=self.seconds,
         )
         self.history.add_epoch(record)
+        if valid_loss is not None:
+            best = self.history.best() is record
+            self.history.scores.add(record.epoch, record.step, outputs, self.scoring, is_best=best)
         self.within_epoch = False
         accuracy = train_accuracy if valid_accuracy is None else valid_accuracy
         self.scheduled.after_epoch(_score(record), accuracy)
@@ -427,8 +442,11 @@ class Trainer:
             self.best = record, snapshot(self.model)
         return record
 
-    def validate(self) -> tuple[float | None, float | None]:
-        """Mean loss and accuracy on the validation data, in eval mode, modes given back per module."""
+    def validate(self, outputs: Outputs | None = None) -> tuple[float | None, float | None]:
+        """Mean loss and accuracy on the validation data, in eval mode, modes given back per module.
+
+        What the model says is added to `outputs`.
+        """
         source = self.data.valid
         if source is None:
             return None, None
@@ -440,6 +458,8 @@ class Trainer:
                     output = self.model(x)
                     loss = self.criterion(output, y)
                 scores.add(output, y, _item(loss))
+                if outputs is not None:
+                    outputs.add(output, y)
         return scores.result()
 
     def _out_of_patience(self) -> bool:
@@ -465,17 +485,3 @@ def _item(loss: Tensor) -> float:
     if loss.numel() != 1:
         raise ValueError(f"the criterion returned shape {tuple(loss.shape)}, not one number; try its .mean().")
     return loss.item()
-
-
-def choose_device(name: str) -> torch.device:
-    """The device that a `TrainSpec` names; ``"auto"`` takes CUDA, else Apple's MPS, else the CPU.
-
-    Raises:
-        ValueError: this machine has no such device.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    kind = name.partition(":")[0]
-    if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
-        raise ValueError(f"device is {name!r}, but torch sees no such device on this machine; try device='cpu'.")
-    return torch.device(name)

@@ -11,8 +11,9 @@ from textbook import same, some_digits, state_of
 from torch import nn
 
 from convlab.spec import TrainSpec
+from convlab.training.evaluate import evaluate
 from convlab.training.fit import fit
-from convlab.training.metrics import evaluate, score
+from convlab.training.metrics import score
 from convlab.training.run import Run
 
 DATA = some_digits(200)
