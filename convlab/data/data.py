@@ -1,14 +1,16 @@
 """The record of data that is ready for training."""
 
 import hashlib
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch import uint8 as as_bytes
+from torch.utils.data import IterableDataset, SequentialSampler
 
-from convlab.data.sources import LoaderSource, Source, TensorSource, generators_untouched
+from convlab.data.sources import DatasetSource, LoaderSource, Source, TensorSource, generators_untouched
 
 
 @dataclass(frozen=True, repr=False)
@@ -52,6 +54,34 @@ class Data:
         with nullcontext() if isinstance(source, TensorSource) else generators_untouched(loader):
             x, y = next(iter(source.batches(None, 0, count, torch.device("cpu"), torch.contiguous_format)))
             return x[:count], y[:count]
+
+    def samples(self, places: Sequence[int]) -> Tensor:
+        """Inputs of the validation data (of the training data without any) by their places, ``(len(places), C, H, W)``.
+
+        What is not in memory is read as `pictures` does, and not during a run either.
+
+        Raises:
+            LookupError: they come from a loader that gives no sample by its place.
+        """
+        source = self.train if self.valid is None else self.valid
+        if isinstance(source, TensorSource):
+            return source.x[list(places)].cpu()
+        if isinstance(source, LoaderSource):
+            loader = source.loader
+            if isinstance(loader.dataset, IterableDataset) or not isinstance(loader.sampler, SequentialSampler):
+                raise LookupError(
+                    "the validation data come from a loader that gives no sample by its place: it shuffles, or its "
+                    "data set only iterates; pass the data set itself, or a loader with shuffle=False."
+                )
+            source = DatasetSource(loader.dataset, source.input_size)
+        with generators_untouched():
+            order = torch.tensor(list(places), dtype=torch.int64)
+            return next(iter(source.batches(order, 0, len(order), torch.device("cpu"), torch.contiguous_format)))[0]
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether `samples` reads from memory, and so may be asked for during a run."""
+        return isinstance(self.train if self.valid is None else self.valid, TensorSource)
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.input_size))

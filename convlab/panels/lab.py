@@ -3,7 +3,7 @@
 import html
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,6 +32,7 @@ from convlab.panels.wishes import Wishes
 from convlab.plots.picture import drawing, table
 from convlab.spec import TrainSpec
 from convlab.training.fit import report_failure
+from convlab.training.metrics import Score
 from convlab.training.optimizers import warm_up
 from convlab.training.run import Run
 from convlab.training.runs import Runs
@@ -47,6 +48,8 @@ class Lab(widgets.VBox):
         data: what `convlab.fit` takes: ``"digits"``, ``"shapes"``, ``(X, y)``, ``(train, valid)``.
         spec: settings to begin with.
         criterion: ``criterion(output, target) -> scalar``; cross-entropy for classes, squared error for numbers.
+        metrics: further scores of each epoch by name, each ``f(outputs, targets) -> number``; they hold from the next
+            run on when ``lab.metrics`` is set.
         autosave: a directory in which each run is kept by epoch, so that it outlives the kernel.
 
     Attributes:
@@ -70,6 +73,7 @@ class Lab(widgets.VBox):
         spec: TrainSpec | None = None,
         *,
         criterion: Criterion | None = None,
+        metrics: Mapping[str, Score] | None = None,
         autosave: str | Path | None = None,
     ) -> None:
         self.autosave = None if autosave is None else Path(autosave)
@@ -84,6 +88,7 @@ class Lab(widgets.VBox):
         self.seed = 0
         self.net, self.model = start.made(model, self.data, self.seed)
         self.criterion = criterion
+        self.metrics = metrics
         self.opened_with = snapshot(self.model)
         self.saved = Saved(lambda: (drawing(self.current), table(self.current, self.spec, self.title)))
         self.messages = Messages()
@@ -380,6 +385,7 @@ class Lab(widgets.VBox):
             self.data,
             self.spec,
             criterion=self.criterion,
+            metrics=self.metrics,
             name=f"run {self._taken + 1}",
             autosave=self.autosave,
             live=self.bound,

@@ -25,6 +25,7 @@ def further_panels(lab: Lab) -> dict[str, Callable[[], widgets.Widget]]:
         "Advice": lambda: _advice(lab, applied),
         "Learning rate": lambda: _lr_finder(lab),
         "Schedule": lambda: _schedule(lab),
+        "Scores": lambda: _scores(lab),
         "Runs": lambda: _runs(lab),
         "Sweep": lambda: _sweep(lab),
         "Build": lambda: _build(lab),
@@ -86,6 +87,16 @@ def _schedule(lab: Lab) -> widgets.Widget:
     )
     lab.on_spec.append(panel.refresh)
     lab.on_tab.append(panel.refresh)  # a run may have got further
+    return panel
+
+
+def _scores(lab: Lab) -> widgets.Widget:
+    from convlab.panels.metrics import MetricsPanel
+
+    panel = MetricsPanel(lambda: lab.current, lab.data, lambda: lab.tabs.is_shown("Scores"))
+    lab.following.append(panel.follow)
+    lab.rewound.append(panel)
+    lab.on_tab.append(panel.refresh)
     return panel
 
 

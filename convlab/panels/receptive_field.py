@@ -19,6 +19,7 @@ from convlab.models.what_if import stand_in
 from convlab.panels.latest import Latest
 from convlab.panels.messages import Messages
 from convlab.panels.picture_file import read_picture
+from convlab.panels.thumbnail import stretched
 
 _MEANING = {
     "global": "Global: a path mixes the whole picture (pooling over everything, attention, statistics), so "
@@ -251,7 +252,7 @@ class ReceptiveFieldPanel(widgets.VBox):
             found = effective_field(self.model, record.path, image[None], unit, dims=(dims[0], dims[1]))
         except Exception as error:  # the model's own, on this picture; the theory stands without it
             return f"Effective field: none, because {str(error) or type(error).__name__}", b"", b""
-        return _effect(found), _bytes(found.weights), _bytes(_stretched(found.feature_map))
+        return _effect(found), _bytes(found.weights), _bytes(stretched(found.feature_map))
 
     def _verify(self) -> None:
         record, unit = self.record, self.unit
@@ -294,12 +295,6 @@ def _effect(found: EffectiveField) -> str:
     )
 
 
-def _stretched(x: Tensor) -> Tensor:
-    x = x.detach().float().cpu().nan_to_num(0.0, 0.0, 0.0)
-    low, high = x.min(), x.max()
-    return (x - low) / (high - low).clamp_min(1e-12)
-
-
 def _bytes(x: Tensor) -> bytes:
     content: bytes = (x * 255).round().byte().contiguous().numpy().tobytes()
     return content
@@ -307,6 +302,6 @@ def _bytes(x: Tensor) -> bytes:
 
 def _rgb(image: Tensor) -> bytes:
     """The picture, (C, H, W), stretched to 0..255: grey for one channel, else the first three."""
-    x = _stretched(image)
+    x = stretched(image)
     x = x[:3] if len(x) >= 3 else x[:1].expand(3, -1, -1)
     return _bytes(x.permute(1, 2, 0))
