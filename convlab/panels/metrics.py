@@ -244,9 +244,8 @@ class MetricsPanel(widgets.VBox):
         assert found is not None
         filled = found.count > 0
         honest = Line("honest", [0.0, 1.0], [0.0, 1.0], 1, "dash")
-        own = Line("this model", found.confidence[filled], found.accuracy[filled])
-        dots = Line("samples in tenths", found.confidence[filled], found.accuracy[filled], 0, "points")
-        self.calibration.show([own, dots, honest])
+        own = Line("this model, by tenths of confidence", found.confidence[filled], found.accuracy[filled])
+        self.calibration.show([own, honest])
 
     # -- pictures -----------------------------------------------------------------------------------------------------
 
@@ -265,14 +264,17 @@ class MetricsPanel(widgets.VBox):
             self._put(self.pictures, f"<p>Which samples these were in epoch {shown.epoch} was not kept; {kept}.</p>")
             return
         images, note = self._images(found)
-        self._put(self.pictures, gallery(found, total, metrics.classes, images, note))
+        self._put(
+            self.pictures, gallery(found, (metrics.classes[target], metrics.classes[predicted]), total, images, note)
+        )
 
     def _images(self, found: list[Example]) -> tuple[list[str], str]:
         """Their pictures as addresses; without them, why."""
         run = self._run()
         if not found or len(self._data.input_size) != 3:
             return [], ""
-        if not self._data.in_memory and run is not None and run.state == "running":
+        at_work = run is not None and run.state != "pending" and not run.ended and not run.standing
+        if at_work and not self._data.in_memory:
             return [], "Pause the run to see the pictures: they are read from the data set that it is training on."
         try:
             return [png(one) for one in self._data.samples([one.index for one in found])], ""

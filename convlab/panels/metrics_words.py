@@ -49,12 +49,14 @@ def label(name: str) -> str:
 
 
 def number(value: float | None) -> str:
-    """Four digits; a dash for what is not known.
+    """Four decimals, or four digits of what is large or tiny; a dash for what is not known.
 
-    >>> number(0.98765), number(float("nan"))
-    ('0.9877', '-')
+    >>> number(0.5), number(1234.567), number(float("nan"))
+    ('0.5000', '1235', '-')
     """
-    return "-" if value is None or math.isnan(value) else f"{value:.4g}"
+    if value is None or math.isnan(value):
+        return "-"
+    return f"{value:.4f}" if value == 0 or 0.001 <= abs(value) < 100 else f"{value:.4g}"
 
 
 def scores_table(last: EpochMetrics, best: EpochMetrics | None, last_title: str) -> str:
@@ -94,21 +96,24 @@ def _table(titles: Sequence[tuple[str, str]], rows: Sequence[tuple[tuple[str, st
     )
 
 
-def gallery(found: Sequence[Example], total: int, classes: Sequence[str], images: Sequence[str], note: str) -> str:
-    """Samples of one cell with their pictures' addresses, if there are any; all else in words."""
-    first = found[0] if found else None
-    if first is None:
-        return "<p>No samples are in this cell.</p>"
-    is_right = first.target == first.predicted
+def gallery(
+    found: Sequence[Example], names: tuple[str, str], total: int, images: Sequence[str] = (), note: str = ""
+) -> str:
+    """Samples of one cell, `names` its classes, with their pictures' addresses, if there are any."""
+    target, predicted = names
+    is_right = target == predicted
+    if not found:
+        why = f"No {target} was recognised." if is_right else f"No {target} was taken for {predicted}."
+        return f"<p>{html.escape(why)}</p>"
     what = (
-        f"{classes[first.target]}, right: the least sure first"
+        f"{target}, right: the least sure first"
         if is_right
-        else f"{classes[first.target]} taken for {classes[first.predicted]}: the surest mistakes first"
+        else f"{target} taken for {predicted}: the surest mistakes first"
     )
     cards = []
     for place, one in enumerate(found):
-        words = f"{classes[one.target]} \N{RIGHTWARDS ARROW} {classes[one.predicted]}"
-        told = f"sample {one.index} of the validation data: {classes[one.target]}, taken for {classes[one.predicted]}"
+        words = f"{target} \N{RIGHTWARDS ARROW} {predicted}"
+        told = f"sample {one.index} of the validation data: {target}, taken for {predicted}"
         image = f'<img src="{images[place]}" alt="{html.escape(told)}">' if images else ""
         cards.append(
             f'<figure title="{html.escape(told)}">{image}<figcaption><span>#{one.index}</span>'

@@ -1,4 +1,4 @@
-"""The Scores tab on the page: a run is scored as it goes, and a number of the confusion matrix leads to its pictures."""
+"""The Scores tab on the page: a run is scored as it goes, and a number of the matrix leads to its pictures."""
 
 import re
 
@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 from test_bench_looks import CONTRAST, CUT_OFF, NAMELESS
 
 LAB = """lab = convlab.Lab(
-    spec=convlab.TrainSpec(epochs=2, lr=0.02, batch_size=60),
+    spec=convlab.TrainSpec(epochs=6, batch_size=60),
     metrics={"top 2": lambda out, y: (out.topk(2).indices == y[:, None]).any(1).float().mean()},
 )
 lab"""
@@ -32,7 +32,7 @@ def test_scores_and_the_pictures_behind_a_number(page, notebook):
     bench.press("Run")
     bench.expect_state("finished")
     bench.root.get_by_role("tab", name="Scores").click()
-    expect(panel).to_contain_text("Epoch 2, step 48: 360 validation samples.")
+    expect(panel).to_contain_text("Epoch 6, step 144: 360 validation samples.")
     expect(panel.get_by_role("cell", name=re.compile(r"^0\.\d+|^1$")).first).to_be_visible()
     expect(panel.get_by_text("top 2", exact=True).first).to_be_visible()
     assert panel.get_by_text("F1", exact=True).first.get_attribute("title").startswith("Harmonic mean")

@@ -49,7 +49,7 @@ export class ConfusionView {
   #build(classes) {
     const head = (/** @type {string} */ name, /** @type {string} */ scope) =>
       element("th", { scope, title: name }, element("span", {}, name));
-    const top = element("tr", {}, element("td"), ...classes.map((name) => head(name, "col")));
+    const top = element("tr", {}, element("td", { "aria-hidden": "true" }), ...classes.map((name) => head(name, "col")));
     this.cells = classes.map(() => classes.map(() => element("td", { role: "gridcell", tabindex: "-1" })));
     const rows = classes.map((name, i) => element("tr", {}, head(name, "row"), ...this.cells[i]));
     this.table.replaceChildren(element("thead", {}, top), element("tbody", {}, ...rows));
