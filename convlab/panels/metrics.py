@@ -99,6 +99,7 @@ class MetricsPanel(widgets.VBox):
         self.body.add_class("convlab-scores-body")
         super().__init__([Style(), self.line, self.epoch, self.messages, self.body])
         self.add_class("convlab").add_class("convlab-scores")
+        self.epoch.layout.display = self.body.layout.display = "none"
         self.epoch.observe(lambda _: self.refresh(), "value")
         self.score.observe(lambda _: None if self._following else self.refresh(), "value")
         self.grid.on_pick(lambda row, column: self._latest.also(lambda: self._show_pictures(row, column)))
@@ -126,8 +127,10 @@ class MetricsPanel(widgets.VBox):
 
     def _state(self) -> object:
         run = self._run()
-        last = run.history.epochs[-1:] if run is not None else ()
-        return run, run and run.shown_step, last[0].epoch if last else 0, run and run.state
+        if run is None:
+            return None
+        # An epoch is in the history before its scores are.
+        return run, run.shown_step, run.history.num_epochs, len(run.metrics), run.state
 
     def _draw(self) -> None:
         self._drawn = self._state()
@@ -137,7 +140,10 @@ class MetricsPanel(widgets.VBox):
         with self._lock:
             self._shown = found
         for part in (self.epoch, self.body):
-            part.layout.display = None if found is not None else "none"
+            # What was there once keeps its room, so that the page does not jump while the next run begins.
+            part.layout.visibility = "visible" if found is not None else "hidden"
+            if found is not None:
+                part.layout.display = None
         if run is None or found is None:
             return
         title = f"Epoch {found.epoch}"
@@ -264,9 +270,8 @@ class MetricsPanel(widgets.VBox):
             self._put(self.pictures, f"<p>Which samples these were in epoch {shown.epoch} was not kept; {kept}.</p>")
             return
         images, note = self._images(found)
-        self._put(
-            self.pictures, gallery(found, (metrics.classes[target], metrics.classes[predicted]), total, images, note)
-        )
+        names = metrics.classes[target], metrics.classes[predicted]
+        self._put(self.pictures, gallery(found, names, total, images, note))
 
     def _images(self, found: list[Example]) -> tuple[list[str], str]:
         """Their pictures as addresses; without them, why."""

@@ -73,8 +73,12 @@ def test_scores_and_the_pictures_behind_a_number(page, notebook):
 
     # It follows a longer run without its grid being made anew; the focus stays.
     bench.eval("lab.set(epochs=20_000)")
+    bench.eval("lab.step()")
+    bench.eval("lab.current.step(24) and None")
+    expect(panel).to_contain_text("Epoch 1, step 24")
     grid.evaluate("grid => { grid.marked = true; }")
-    bench.eval("lab._go() and None")
+    cells.nth(11).focus()
+    bench.eval("lab.run(wait=False) and None")
     expect(panel).to_contain_text(re.compile(r"Epoch [1-9]\d+,"), timeout=60_000)
     assert grid.evaluate("grid => grid.marked")
     assert page.tab.evaluate("document.activeElement.ariaLabel").startswith("1, right")

@@ -34,7 +34,7 @@ def opened(lab):
 
 
 def visible(part):
-    return part.layout.display != "none"
+    return part.layout.display != "none" and part.layout.visibility != "hidden"
 
 
 def indices(panel):
@@ -123,6 +123,7 @@ def test_it_follows_while_it_trains_pauses_and_looks_back(lab):
     lab.rewind(0)
     panel.settle()
     assert panel.said == "No epoch had ended by step 0."
+    assert not visible(panel.body)
     lab.rewind()
     panel.settle()
     assert panel.said.startswith("Epoch 20, step 300")
