@@ -35,7 +35,7 @@ class Stream(IterableDataset):
 )
 def test_samples_are_those_of_a_pass(valid):
     data = resolve((WHOLE, valid) if not isinstance(valid, tuple) else ((X, Y), valid))
-    assert torch.equal(data.samples([39, 0, 7, 7]), X[[39, 0, 7, 7]])
+    assert torch.equal(data.inputs_at([39, 0, 7, 7]), X[[39, 0, 7, 7]])
 
 
 @pytest.mark.parametrize(
@@ -47,11 +47,11 @@ def test_a_loader_that_has_no_places_says_so(loader):
     data = resolve((DataLoader(WHOLE, batch_size=7), loader))
     assert not data.in_memory
     with pytest.raises(LookupError, match="gives no sample by its place"):
-        data.samples([0])
+        data.inputs_at([0])
 
 
 def test_looking_changes_nothing_that_is_drawn_later():
     data = resolve((Drawn(), Drawn()))
     states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
-    data.samples([3, 4])
+    data.inputs_at([3, 4])
     assert states == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
