@@ -55,7 +55,7 @@ class Data:
             x, y = next(iter(source.batches(None, 0, count, torch.device("cpu"), torch.contiguous_format)))
             return x[:count], y[:count]
 
-    def pictures_at(self, places: Sequence[int]) -> Tensor:
+    def inputs_at(self, places: Sequence[int]) -> Tensor:
         """Inputs of the validation data (of the training data without any) by their places, ``(len(places), C, H, W)``.
 
         What is not in memory is read as `pictures` does, and not during a run either.
@@ -80,7 +80,7 @@ class Data:
 
     @property
     def in_memory(self) -> bool:
-        """Whether `pictures_at` reads from memory, and so may be asked for during a run."""
+        """Whether `inputs_at` reads from memory, and so may be asked for during a run."""
         return isinstance(self.train if self.valid is None else self.valid, TensorSource)
 
     def __repr__(self) -> str:

@@ -282,7 +282,7 @@ class MetricsPanel(widgets.VBox):
         if at_work and not self._data.in_memory:
             return [], "Pause the run to see the pictures: they are read from the data set that it is training on."
         try:
-            return [png(one) for one in self._data.pictures_at([one.index for one in found])], ""
+            return [png(one) for one in self._data.inputs_at([one.index for one in found])], ""
         except Exception as error:  # the user's data set's own, too
             return [], f"No pictures: {error}"
 

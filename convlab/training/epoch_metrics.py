@@ -202,6 +202,8 @@ class EpochScores(Sequence[EpochMetrics]):
         self._epochs: list[_Epoch] = []
         self._best: _Epoch | None = None
         self._began, self._spent = time.monotonic(), 0.0
+        # At most so much is held; counted again when there seems to be too much.
+        self._held = 0
 
     def add(self, epoch: int, step: int, outputs: Outputs, scoring: Scoring, *, is_best: bool) -> None:
         """One finished epoch."""
@@ -213,21 +215,27 @@ class EpochScores(Sequence[EpochMetrics]):
             self._epochs.append(one)
             if is_best:
                 self._best = one
-            self._make_room()
+            self._held += one.num_bytes
+            if self._held > self._kept_bytes:
+                self._make_room()
+                self._held = self._count()
+            if len(self._epochs) > EPOCHS:
+                self._epochs = self._epochs[:1] + self._epochs[2:-1:2] + self._epochs[-1:]
 
     def _make_room(self) -> None:
-        if sum(one.num_bytes for one in self._epochs) > self._kept_bytes:
+        if self._count() > self._kept_bytes:
             began = time.monotonic()
             for one in self._older():
                 if self._spent > _SHARE * (began - self._began):
                     break
                 one.without_predictions()
                 self._spent += time.monotonic() - began
-        while sum(one.num_bytes for one in self._epochs) > self._kept_bytes and self._older():
+        while self._count() > self._kept_bytes and self._older():
             gone = set(self._older()[::2])
             self._epochs = [one for one in self._epochs if one not in gone]
-        if len(self._epochs) > EPOCHS:
-            self._epochs = self._epochs[:1] + self._epochs[2:-1:2] + self._epochs[-1:]
+
+    def _count(self) -> int:
+        return sum(one.num_bytes for one in self._epochs)
 
     def _older(self) -> list[_Epoch]:
         """Those whose outputs are kept though they are neither the last nor the best."""
@@ -278,6 +286,7 @@ class EpochScores(Sequence[EpochMetrics]):
         with self._lock:
             copy._epochs = [_copied(one) for one in self._epochs if one.epoch <= num_epochs]
         copy._best = next((one for one in copy._epochs if one.epoch == best), None)
+        copy._held = copy._count()
         return copy
 
     @classmethod

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from convlab.models.gallery import lenet
 from convlab.panels.lab import Lab
 from convlab.panels.metrics import MOST_CLASSES, MOST_PICTURES, MetricsPanel
+from convlab.panels.tabs import close_whole
 from convlab.panels.thumbnail import png
 from convlab.spec import TrainSpec
 from convlab.training.fit import fit
@@ -159,13 +160,22 @@ def flat(width):
     return nn.Sequential(nn.Flatten(), nn.Linear(16, width))
 
 
-def shown(run):
-    panel = MetricsPanel(lambda: run, run.data)
-    panel.settle()
-    return panel
+@pytest.fixture
+def shown():
+    made = []
+
+    def show(run):
+        panel = MetricsPanel(lambda: run, run.data)
+        panel.settle()
+        made.append(panel)
+        return panel
+
+    yield show
+    for panel in made:
+        close_whole(panel)
 
 
-def test_numbers_are_drawn_against_their_targets():
+def test_numbers_are_drawn_against_their_targets(shown):
     x, y = torch.randn(60, 1, 4, 4), torch.randn(60)
     panel = shown(fit(flat(1), ((x, y), (x, y)), SPEC))
     assert visible(panel.against)
@@ -174,13 +184,13 @@ def test_numbers_are_drawn_against_their_targets():
     assert "Root of the mean squared error" in panel.table.value
 
 
-def test_without_validation_data_it_says_what_is_missing():
+def test_without_validation_data_it_says_what_is_missing(shown):
     x, y = torch.randn(60, 1, 4, 4), torch.arange(60) % 3
     panel = shown(fit(flat(3), DataLoader(TensorDataset(x, y), batch_size=9), SPEC))
     assert panel.said == "Scores need validation data, and there are none: pass data=(train, valid)."
 
 
-def test_pictures_of_loaders_and_data_sets():
+def test_pictures_of_loaders_and_data_sets(shown):
     x, y = torch.randn(60, 1, 4, 4), torch.arange(60) % 3
     whole = TensorDataset(x, y)
     train = DataLoader(whole, batch_size=9)
@@ -206,7 +216,7 @@ def test_pictures_of_loaders_and_data_sets():
     run.stop()
 
 
-def test_of_many_classes_the_worst_are_shown():
+def test_of_many_classes_the_worst_are_shown(shown):
     x, y = torch.randn(120, 1, 4, 4), torch.arange(120) % 60
     panel = shown(fit(flat(60), ((x, y), (x, y)), SPEC))
     assert len(panel.grid.classes) == MOST_CLASSES

@@ -56,6 +56,7 @@ def test_being_scored_changes_no_bit():
     assert [one.valid_loss for one in watched.history.epochs] == [one.valid_loss for one in plain.history.epochs]
     assert same(state_of(watched.model), state_of(plain.model))
     assert watched.metrics[-1].scores["f1"] == plain.metrics[-1].scores["f1"]
+    assert watched.metrics[-1].metrics.targets.tolist() == plain.metrics[-1].metrics.targets.tolist()
 
 
 def test_own_scores_and_one_that_raises_harms_nothing():
