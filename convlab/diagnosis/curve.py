@@ -170,7 +170,7 @@ def too_slow(seen: Curve) -> Finding | None:
     late = seen.train[-max(3, len(seen.train) // 2) :]
     drop = float((late[0] - late[-1]) / late[0] / (len(late) - 1))
     held = seen.valid[-1] > 1.05 * seen.valid.min()  # larger steps would only overfit sooner
-    if held or _steady(seen.train) < 0.8 or drop < (1e-5 if seen.level > 0.9 else 0.003):
+    if held or _steady(seen.train) < 0.8 or drop < (1e-6 if seen.level > 0.9 else 0.003):
         return None
     factor = 10 if drop < 0.02 else 3
     said = (
