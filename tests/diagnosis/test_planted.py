@@ -7,7 +7,7 @@ import convlab
 from convlab.diagnosis.diagnose import EXPLAINS, TOPICS
 from convlab.diagnosis.planted import FAULTS, HEALTHY
 
-SEEDS = (0, pytest.param(1, marks=pytest.mark.slow))
+SEEDS = (0, 1)
 
 
 def rules_of(fault, network, seed):
@@ -22,6 +22,7 @@ def rules_of(fault, network, seed):
 CASES = [(fault, network) for fault in FAULTS for network in fault.nets]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("fault", "network"), CASES, ids=[f"{fault.name}, {network}" for fault, network in CASES])
 def test_the_fault_is_found(fault, network, seed):
@@ -31,6 +32,7 @@ def test_the_fault_is_found(fault, network, seed):
 HEALTHY_CASES = [(fault, network) for fault in HEALTHY for network in fault.nets]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(
     ("fault", "network"), HEALTHY_CASES, ids=[f"{fault.name}, {network}" for fault, network in HEALTHY_CASES]

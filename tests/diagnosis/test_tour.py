@@ -14,6 +14,8 @@ from convlab.models.gallery import lenet
 from convlab.net_spec import NetSpec
 from convlab.spec import SpecError, TrainSpec
 
+pytestmark = pytest.mark.slow
+
 SPEC = TrainSpec(epochs=4, lr=0.001, threads=1)
 
 
