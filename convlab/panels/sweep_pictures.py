@@ -112,7 +112,7 @@ def importances(shares: Mapping[str, float]) -> str:
         return ""
     rows = "".join(
         f'<tr><th scope="row">{html.escape(name)}</th><td>{share:.0%}</td>'
-        f'<td><div class="convlab-share" style="width: {share * 100:.1f}%"></div></td></tr>'
+        f'<td><div class="convlab-importance-bar" style="width: {share * 100:.1f}%"></div></td></tr>'
         for name, share in shares.items()
     )
     title = "Share of the differences between losses that a setting explains, by fANOVA over the finished trials."
