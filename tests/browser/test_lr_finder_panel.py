@@ -5,6 +5,8 @@ import re
 from bench_page import LAB, LOAD, open_bench
 from playwright.sync_api import expect
 
+SUGGESTED = 'lab.tabs.children[lab.tabs.titles.index("Learning rate")].children[0].sweep.suggestion().lr'
+
 
 def test_a_learning_rate_is_found_chosen_and_applied(page, notebook):
     bench = open_bench(page, notebook([LOAD, LAB]))
@@ -29,7 +31,7 @@ def test_a_learning_rate_is_found_chosen_and_applied(page, notebook):
     tab = bench.root.get_by_role("tab", name="Learning rate")
     tab.click()
     expect(panel.locator(".convlab-messages")).to_contain_text("on the slider of the Training tab")
-    assert bench.eval("lab.spec.lr == float(f'{lab.tabs.children[1].children[0].sweep.suggestion().lr:.3g}')")
+    assert bench.eval(f"lab.spec.lr == float(f'{{{SUGGESTED}:.3g}}')")
     panel.get_by_role("button", name="Careful mode").click()
     careful = panel.get_by_role("button", name=re.compile("^careful 0"))
     expect(careful).to_be_visible()
@@ -52,8 +54,7 @@ def test_from_the_question_to_the_training_in_four_clicks(page, notebook):
         expect(button).to_be_enabled()
         button.click()
     bench.expect_running(after=50)
-    found = "lab.tabs.children[1].children[0].sweep.suggestion().lr"
-    assert bench.eval(f"lab.current.spec.lr == float(f'{{{found}:.3g}}')")
+    assert bench.eval(f"lab.current.spec.lr == float(f'{{{SUGGESTED}:.3g}}')")
     assert bench.eval("lab.current.spec.schedule.arguments['T_max'] == 400 * 45")
     assert bench.eval("lab.current.history.lr[0] == lab.current.spec.lr")
     assert bench.eval("lab.current.history.lr[0] > lab.current.history.lr[-1]")

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 from test_bench_looks import CONTRAST, CUT_OFF, NAMELESS
 
 LAB = "lab = convlab.Lab(spec=convlab.TrainSpec(epochs=10))\nlab"
-PANEL = "lab.tabs.children[2].children[0]"
+PANEL = "lab.tabs.children[lab.tabs.titles.index('Schedule')].children[0]"
 
 
 def check_look(panel):
