@@ -78,7 +78,7 @@ class Peers:
         flat = torch.cat(
             [*(one.reshape(-1).to(dtype) for one in pieces), torch.tensor(told, dtype=dtype).to(self.device)]
         )
-        _together(lambda: dist.all_reduce(flat))
+        together(lambda: dist.all_reduce(flat))
         value, failures, wishes, *given = flat[-len(told) :].tolist()
         self._stops = wishes > 0
         if error is not None:
@@ -109,7 +109,7 @@ class Peers:
     def gather_scores(self, scores: Scores) -> None:
         """Give all the sums over all processes."""
         sums = torch.tensor(scores.sums(), dtype=torch.float64).to(self.device)
-        _together(lambda: dist.all_reduce(sums))
+        together(lambda: dist.all_reduce(sums))
         loss, *counts = sums.tolist()
         seen, hits, judged = map(int, counts)
         scores.put((loss, seen, hits, judged))
@@ -137,7 +137,7 @@ class Peers:
         return told[:-1].cpu()
 
     def _broadcast(self, tensor: Tensor) -> None:
-        _together(lambda: dist.broadcast(tensor, 0))
+        together(lambda: dist.broadcast(tensor, 0))
 
 
 @final
@@ -170,7 +170,7 @@ class OwnPart(Dataset[Any]):
         return items
 
 
-def _together(work: Callable[[], object]) -> None:
+def together(work: Callable[[], object]) -> None:
     """What all processes do at once; where it fails, one is gone, and this one makes way for a new beginning."""
     try:
         work()

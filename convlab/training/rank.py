@@ -19,16 +19,20 @@ from pathlib import Path
 from typing import Final
 
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import _set_pg_timeout
 
 from convlab.data.sources import DatasetSource
 from convlab.training.autosave import saved_runs
 from convlab.training.job import Job
 from convlab.training.lifeline import Kin, follow, kin_of
-from convlab.training.peers import OwnPart, PeerError, Peers
+from convlab.training.peers import OwnPart, PeerError, Peers, together
 from convlab.training.run import Run
 
 RESTARTS: Final = 3
 """How often all are begun anew; gloo's own "connection refused", which comes and goes, takes one at times."""
+
+_MEETING: Final = timedelta(seconds=60)
+"""For the processes to find one another, before all are begun anew."""
 
 _PATIENCE: Final = timedelta(days=7)
 """Longer than any step or validation: whether a peer is alive is the agent's to find out."""
@@ -73,7 +77,7 @@ def rank(job: Job, digest: str) -> None:
     run = Run.load(path, given.model, data, criterion=given.criterion, autosave=saved)
     if run.ended or (found and job.stop.exists()):
         return
-    dist.init_process_group("nccl" if run.device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    _meet("nccl" if run.device.type == "cuda" else "gloo")
     trainer = run._trainer
     trainer.peers = Peers(run.device, job.stop.exists, partial(run.stop, wait=False))
     done = trainer.history.num_steps
@@ -86,6 +90,12 @@ def rank(job: Job, digest: str) -> None:
         job.fail(number, run.error)
     elif run.autosave is not None and run.autosave.failed:
         raise OSError(run.autosave.note)
+
+
+def _meet(backend: str) -> None:
+    """Find the others; gloo does not always, and then all begin anew."""
+    together(partial(dist.init_process_group, backend, timeout=_MEETING))
+    _set_pg_timeout(_PATIENCE)
 
 
 def _take_device(number: int) -> None:
