@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, TCPStore
 from torch.distributed.distributed_c10d import _set_pg_timeout
 
 from convlab.data.sources import DatasetSource
@@ -29,7 +30,7 @@ from convlab.training.peers import OwnPart, PeerError, Peers, together
 from convlab.training.run import Run
 
 RESTARTS: Final = 3
-"""How often all are begun anew; gloo's own "connection refused", which comes and goes, takes one at times."""
+"""How often all are begun anew."""
 
 _MEETING: Final = timedelta(seconds=60)
 """For the processes to find one another, before all are begun anew."""
@@ -77,7 +78,7 @@ def rank(job: Job, digest: str) -> None:
     run = Run.load(path, given.model, data, criterion=given.criterion, autosave=saved)
     if run.ended or (found and job.stop.exists()):
         return
-    _meet("nccl" if run.device.type == "cuda" else "gloo")
+    _meet("nccl" if run.device.type == "cuda" else "gloo", number, count)
     trainer = run._trainer
     trainer.peers = Peers(run.device, job.stop.exists, partial(run.stop, wait=False))
     done = trainer.history.num_steps
@@ -92,9 +93,13 @@ def rank(job: Job, digest: str) -> None:
         raise OSError(run.autosave.note)
 
 
-def _meet(backend: str) -> None:
-    """Find the others; gloo does not always, and then all begin anew."""
-    together(partial(dist.init_process_group, backend, timeout=_MEETING))
+def _meet(backend: str, number: int, count: int) -> None:
+    """Find the others."""
+    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), timeout=_MEETING)
+    # The agent's store outlives a restart, and torch leaves the addresses of those that are gone in it.
+    fresh = PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    meet = partial(dist.init_process_group, store=fresh, rank=number, world_size=count, timeout=_MEETING)
+    together(partial(meet, backend))
     _set_pg_timeout(_PATIENCE)
 
 

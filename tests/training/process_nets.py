@@ -29,13 +29,12 @@ class Telling(nn.Module):
         torch.manual_seed(0)
         self.folder = folder
         self.first, self.norm, self.last = nn.Linear(64, 20), nn.BatchNorm1d(20), nn.Linear(20, 10)
-        self.slowly = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.dropout(self.norm(self.first(x.flatten(1))).relu(), 0.3, self.training)
         if self.training:
             time.sleep(0.01)
-            self.tell("drawn", hashlib.sha256((x[0] == 0).numpy().tobytes()))
+            self.tell("drawn", hashlib.sha256((x == 0).numpy().tobytes()))
         else:
             values = hashlib.sha256()
             for one in (*self.parameters(), *self.buffers()):
