@@ -4,8 +4,8 @@
 
 Trains a net of four 3x3 convolutions with BatchNorm on random 32x32 pictures with `convlab.fit`: in one process, with
 as many threads as convlab gives it, and in several, each with its share of them, by turns. Prints how long a step
-takes, told by the runs' own epochs, the first left out, and how long the several take before the first of them. On the CPU a
-step of one process may use all cores already: what is told is what the processes gain beyond that, or lose.
+takes, told by the runs' own epochs, the first left out, and how long the several take before the first of them. On the
+CPU a step of one process may use all cores already: what is told is what the processes gain beyond that, or lose.
 """
 
 import argparse

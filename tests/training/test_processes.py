@@ -21,6 +21,7 @@ from convlab.schedule_spec import ScheduleSpec
 from convlab.spec import SpecError, TrainSpec
 from convlab.training.fit import fit
 from convlab.training.journal import Change
+from convlab.training.lifeline import end
 from convlab.training.run import Run
 
 HERE = Path(__file__).parent
@@ -194,12 +195,20 @@ def test_ctrl_c_ends_it_after_a_step_with_its_weights():
     single.stop()
 
 
-@slow
-def test_what_a_process_raises_is_raised_here_and_a_killed_parent_leaves_none():
-    parent = subprocess.Popen(
+@pytest.fixture
+def parent():
+    """A training in another process, which ends with the test at the latest."""
+    begun = subprocess.Popen(
         [sys.executable, HERE / "process_nets.py"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])])},
     )
+    yield begun
+    end(begun.pid)
+    begun.wait()
+
+
+@slow
+def test_what_a_process_raises_is_raised_here_and_a_killed_parent_leaves_none(parent):
     with pytest.raises(PlantedError, match="planted in step 6") as caught:
         fit(Failing(), some_digits(96), TrainSpec(batch_size=24, epochs=3), processes=2)
     run = caught.value.run
@@ -220,7 +229,6 @@ def test_what_a_process_raises_is_raised_here_and_a_killed_parent_leaves_none():
     # Not waited for: as under a server that never asks after its kernel.
     until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family), 10)
     until(lambda: not folder.exists(), 10)
-    parent.wait()
 
 
 @pytest.mark.parametrize("processes", [0, 65, 2.5, True, "2", None])
