@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
+from convlab.limits import SpecError, short
 from convlab.spec import TrainSpec
 from convlab.training.journal import Change
 from convlab.training.metrics import Score
@@ -55,7 +56,7 @@ def fit(
 
     A process that is killed takes the training back to its last whole epoch, from which it goes on; they all end
     within seconds when this one does, however it ends. They take some ten seconds to begin. Of the run's
-    `snapshots` the last stays.
+    `snapshots` the last stays, and it has no `metrics` of its epochs.
 
     Example:
         >>> from convlab.models.gallery import lenet
@@ -66,8 +67,13 @@ def fit(
     """
     if PROCESSES.checked("processes", processes) == 1:
         run = Run(model, data, spec, criterion=criterion, metrics=metrics, journal=journal).start().wait()
+    elif metrics:
+        raise SpecError(
+            f"metrics={short(sorted(metrics))} are told by one process alone, got processes={processes}; leave them "
+            "out and try convlab.evaluate(run) at the end, or processes=1."
+        )
     else:
-        run = fit_in_processes(model, data, spec, criterion, metrics, journal, processes)
+        run = fit_in_processes(model, data, spec, criterion, journal, processes)
     report_failure(run, stacklevel=3)
     return run
 

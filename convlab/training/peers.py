@@ -140,6 +140,23 @@ class Peers:
         together(lambda: dist.broadcast(tensor, 0))
 
 
+def world_of(peers: Peers | None) -> int:
+    """How many processes there are."""
+    return 1 if peers is None else peers.world
+
+
+def parts_of(x: Tensor, y: Tensor, most: int | None, peers: Peers | None) -> list[tuple[Tensor, Tensor]]:
+    """The batch, or this process's part, in parts of at most so many samples, of about one size for BatchNorm."""
+    if peers is not None:
+        x, y = peers.part(x), peers.part(y)
+        if not len(x):
+            return []
+    if most is None or len(x) <= most:
+        return [(x, y)]
+    count = -(-len(x) // most)
+    return list(zip(x.tensor_split(count), y.tensor_split(count), strict=True))
+
+
 @final
 class OwnPart(Dataset[Any]):
     """A data set of which this process reads only its own part of each batch; the rest of it is filled up.

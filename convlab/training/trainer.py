@@ -31,7 +31,7 @@ from convlab.training.lending import own_generators
 from convlab.training.metrics import Score
 from convlab.training.modes import enter_training, evaluating
 from convlab.training.optimizers import apply_setting, build_optimizer, fused_step
-from convlab.training.peers import Peers
+from convlab.training.peers import Peers, parts_of, world_of
 from convlab.training.randomness import PrivateRandom, may_draw
 from convlab.training.scheduled import Scheduled
 from convlab.training.scores import Scores
@@ -273,11 +273,15 @@ class Trainer:
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The rest of the epoch, re-cut whenever the batch size changes."""
-        fewest = 2 if self.peers is None else 2 * self.peers.world
         while not self.exhausted:
             size = self.settings.batch_size
             for x, y in self._rest(size):
-                if len(x) < fewest and self.position and self._has_batch_norm and not self._takes_one():
+                if (
+                    len(x) < 2 * world_of(self.peers)
+                    and self.position
+                    and self._has_batch_norm
+                    and not self._takes_one()
+                ):
                     self.exhausted = True  # BatchNorm has no variance for one value: torch would raise
                     break
                 self._before, self._in_step = (self.position, self.random.states() if self._draws else {}), True
@@ -379,22 +383,11 @@ class Trainer:
 
     def _gradients(self, x: Tensor, y: Tensor) -> tuple[list[tuple[object, Tensor, float]], float]:
         """Add the gradients of a batch, part by part; output, target and mean loss of each, and what that makes."""
-        parts = [self._backward(*part, len(x)) for part in self._parts(x, y)]
+        most = self.settings.micro_batch_size
+        parts = [self._backward(*part, len(x)) for part in parts_of(x, y, most, self.peers)]
         if len(parts) == 1 and len(parts[0][1]) == len(x):
             return parts, parts[0][2]
         return parts, sum(one * len(y) for _, y, one in parts) / len(x)
-
-    def _parts(self, x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """The batch, or parts of it that are small enough and of about one size: BatchNorm wants more than one."""
-        if self.peers is not None:
-            x, y = self.peers.part(x), self.peers.part(y)
-            if not len(x):
-                return []
-        most = self.settings.micro_batch_size
-        if most is None or len(x) <= most:
-            return [(x, y)]
-        count = -(-len(x) // most)
-        return list(zip(x.tensor_split(count), y.tensor_split(count), strict=True))
 
     def _backward(self, x: Tensor, y: Tensor, batch: int) -> tuple[object, Tensor, float]:
         """Add the gradients of a part of a batch; its output, target and mean loss."""

@@ -243,6 +243,11 @@ def test_a_loader_is_refused():
         fit(plain(), (loader, None), processes=2)
 
 
+def test_metrics_are_refused():
+    with pytest.raises(SpecError, match=r"metrics=\['hits'\] .*processes=2.*processes=1"):
+        fit(plain(), some_digits(40), metrics={"hits": lambda outputs, targets: 0.0}, processes=2)
+
+
 @pytest.mark.parametrize("what", ["model", "criterion"])
 def test_what_cannot_be_pickled_is_named(what, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
