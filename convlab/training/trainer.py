@@ -273,15 +273,11 @@ class Trainer:
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The rest of the epoch, re-cut whenever the batch size changes."""
+        fewest = 2 * world_of(self.peers)
         while not self.exhausted:
             size = self.settings.batch_size
             for x, y in self._rest(size):
-                if (
-                    len(x) < 2 * world_of(self.peers)
-                    and self.position
-                    and self._has_batch_norm
-                    and not self._takes_one()
-                ):
+                if len(x) < fewest and self.position and self._has_batch_norm and not self._takes_one():
                     self.exhausted = True  # BatchNorm has no variance for one value: torch would raise
                     break
                 self._before, self._in_step = (self.position, self.random.states() if self._draws else {}), True
@@ -383,8 +379,7 @@ class Trainer:
 
     def _gradients(self, x: Tensor, y: Tensor) -> tuple[list[tuple[object, Tensor, float]], float]:
         """Add the gradients of a batch, part by part; output, target and mean loss of each, and what that makes."""
-        most = self.settings.micro_batch_size
-        parts = [self._backward(*part, len(x)) for part in parts_of(x, y, most, self.peers)]
+        parts = [self._backward(*part, len(x)) for part in parts_of(x, y, self.settings.micro_batch_size, self.peers)]
         if len(parts) == 1 and len(parts[0][1]) == len(x):
             return parts, parts[0][2]
         return parts, sum(one * len(y) for _, y, one in parts) / len(x)
