@@ -25,6 +25,10 @@ class HostRandom:
     """
 
     def __init__(self, seed: int) -> None:
+        self.restart(seed)
+
+    def restart(self, seed: int) -> None:
+        """Begin the streams of a seed."""
         self._python: Any = random.Random(seed).getstate()
         self._numpy = np.random.MT19937()
         state: Any = np.random.RandomState(seed % 2**32).get_state(legacy=False)

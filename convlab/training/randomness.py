@@ -107,6 +107,11 @@ class PrivateRandom(TorchFunctionMode):
         for device, state in states.items():
             self.on(device).set_state(state)
 
+    def restart(self, seed: int) -> None:
+        """Begin another stream."""
+        self.seed = seed
+        self.put_back({_CPU: torch.Generator().manual_seed(seed).get_state()})
+
     def __torch_function__(
         self, func: Torchlike, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:

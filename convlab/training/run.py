@@ -168,12 +168,12 @@ class Run(RunFacts):
         self._points["start"] = self.beginning.weights
         self.snapshots.keep(self._trainer, "start")
 
-    def taken_up(self, beginning: Beginning | None, *, finished: bool = False) -> None:
-        """It goes on from a state that was put back; `beginning` is what led there."""
+    def taken_up(self, beginning: Beginning | None, *, ended: State | None = None) -> None:
+        """It goes on from a state that was put back, or has `ended` there; `beginning` is what led there."""
         self.beginning = self.beginning or beginning or Beginning.of(self.model)
         self._points["start"] = self.beginning.weights
-        if finished:
-            self.state, self.end_state = "finished", self.snapshots[-1].state
+        if ended is not None:
+            self.state, self.end_state = ended, self.snapshots[-1].state
             self._ended.set()
 
     def pause(self, wait: bool = True) -> Self:

@@ -349,7 +349,7 @@ def _take_up(run: Run, tensors: Tensors, record: Plain, history: History, journa
     trainer.enter_training()
     trainer.history = history
     run.snapshots.add(RunSnapshot(state.step, state.epoch, "end", state))
-    run.taken_up(None, finished=record["state"] == "finished")
+    run.taken_up(None, ended="finished" if record["state"] == "finished" else None)
 
 
 def _history(plain: Plain, rows: Tensor) -> History:

@@ -31,6 +31,7 @@ from convlab.training.lending import own_generators
 from convlab.training.metrics import Score
 from convlab.training.modes import enter_training, evaluating
 from convlab.training.optimizers import apply_setting, build_optimizer, fused_step
+from convlab.training.peers import Peers, parts_of, world_of
 from convlab.training.randomness import PrivateRandom, may_draw
 from convlab.training.scheduled import Scheduled
 from convlab.training.scores import Scores
@@ -74,6 +75,7 @@ class Trainer:
         self.journal: list[Change] = []
         self.edits = EditLog()
         self.watchers: list[StepWatcher] = []
+        self.peers: Peers | None = None
         self.best: tuple[EpochRecord, Snapshot] | None = None
         self.epoch = 0
         self.position = 0
@@ -240,6 +242,8 @@ class Trainer:
         self.within_epoch, self.exhausted, self._must_skip = True, False, False
         self.epoch_streams = self.streams() if isinstance(self.data.train, LoaderSource) else None
         self.order = self.data.train.order(self.random.generator)
+        if self.peers is not None and self.order is not None:
+            self.order = self.peers.same_order(self.order, self.random, self.host_random)
         self._began = time.monotonic()
         self.scores = Scores(self.data.num_classes)
         self.enter_training()
@@ -269,10 +273,11 @@ class Trainer:
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The rest of the epoch, re-cut whenever the batch size changes."""
+        fewest = 2 * world_of(self.peers)
         while not self.exhausted:
             size = self.settings.batch_size
             for x, y in self._rest(size):
-                if len(x) == 1 and self.position and self._has_batch_norm and not self._takes_one():
+                if len(x) < fewest and self.position and self._has_batch_norm and not self._takes_one():
                     self.exhausted = True  # BatchNorm has no variance for one value: torch would raise
                     break
                 self._before, self._in_step = (self.position, self.random.states() if self._draws else {}), True
@@ -282,6 +287,8 @@ class Trainer:
                     break
             else:
                 self.exhausted = True
+        if self.peers is not None:
+            self.peers.gather(self)
 
     @property
     def stepped(self) -> int:
@@ -351,28 +358,31 @@ class Trainer:
             param.grad = None
         self._buffers.keep()
         try:
-            parts = [self._backward(*part, len(x)) for part in self._parts(x, y)]
+            if self.peers is None:
+                parts, value = self._gradients(x, y)
+            else:
+                parts, value = self.peers.add_up(self.params, lambda: self._gradients(x, y))
             self._check_gradients()
         except BaseException:
             self._undo_step()
             raise
         self._apply_gradients()
         self.last_lr = self.scheduled.lr
-        value = parts[0][2] if len(parts) == 1 else sum(one * len(y) for _, y, one in parts) / len(x)
         self.history.add_step(value, self.last_lr)
         self._in_step = False
         self.scheduled.after_step(value)
         for part in parts:
             self.scores.add(*part)
+        if self.peers is not None:
+            self.peers.step_done(self)
         return value
 
-    def _parts(self, x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """The batch, or parts of it that are small enough and of about one size: BatchNorm wants more than one."""
-        most = self.settings.micro_batch_size
-        if most is None or len(x) <= most:
-            return [(x, y)]
-        count = -(-len(x) // most)
-        return list(zip(x.tensor_split(count), y.tensor_split(count), strict=True))
+    def _gradients(self, x: Tensor, y: Tensor) -> tuple[list[tuple[object, Tensor, float]], float]:
+        """Add the gradients of a batch, part by part; output, target and mean loss of each, and what that makes."""
+        parts = [self._backward(*part, len(x)) for part in parts_of(x, y, self.settings.micro_batch_size, self.peers)]
+        if len(parts) == 1 and len(parts[0][1]) == len(x):
+            return parts, parts[0][2]
+        return parts, sum(one * len(y) for _, y, one in parts) / len(x)
 
     def _backward(self, x: Tensor, y: Tensor, batch: int) -> tuple[object, Tensor, float]:
         """Add the gradients of a part of a batch; its output, target and mean loss."""
@@ -420,6 +430,8 @@ class Trainer:
         train_loss, train_accuracy = self.scores.result()
         outputs = Outputs()
         valid_loss, valid_accuracy = self.validate(outputs)
+        if self.peers is not None:
+            valid_loss, valid_accuracy = self.peers.same(valid_loss, valid_accuracy)
         record = EpochRecord(
             epoch=self.epoch,
             step=self.history.num_steps,
