@@ -1,8 +1,8 @@
 """The Advice tab on the page: planted faults are found as it trains, remedies applied and undone, by mouse and key."""
 
 from bench_page import LOAD, open_bench
+from looks import check_look
 from playwright.sync_api import expect
-from test_bench_looks import CONTRAST, CUT_OFF, NAMELESS
 
 LAB = (
     "from convlab.diagnosis.planted import FAULTS\n"
@@ -10,11 +10,6 @@ LAB = (
     "lab = convlab.Lab(setup.model, setup.data, convlab.TrainSpec(epochs=8, lr=1e-5, batch_size=64))\n"
     "lab"
 )
-
-
-def check_look(panel):
-    for check in (NAMELESS, CUT_OFF, CONTRAST):
-        assert panel.evaluate(check) == []
 
 
 def test_findings_are_shown_applied_and_undone(page, notebook):

@@ -3,19 +3,14 @@
 import re
 
 from bench_page import LOAD, Bench, open_bench
+from looks import check_look
 from playwright.sync_api import expect
-from test_bench_looks import CONTRAST, CUT_OFF, NAMELESS
 
 FIRST = "lab = convlab.Lab(spec=convlab.TrainSpec(epochs=1))\nlab"
 SECOND = "other = convlab.Lab(spec=convlab.TrainSpec(epochs=1, lr=0.3))\nother"
 PREPARE = "import os, tempfile\nos.chdir(tempfile.mkdtemp())"
 EDIT = 'from convlab.models.live import Edit\nlab.edit(Edit("conv2", {"out_channels": 40}))\nlab.set(lr=0.1)'
 CURVE = "{}.current.history.train_loss.tolist()"
-
-
-def check_look(panel):
-    for check in (NAMELESS, CUT_OFF, CONTRAST):
-        assert panel.evaluate(check) == []
 
 
 def code_tab(bench):

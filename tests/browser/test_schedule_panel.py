@@ -3,16 +3,11 @@
 import re
 
 from bench_page import LOAD, open_bench
+from looks import check_look
 from playwright.sync_api import expect
-from test_bench_looks import CONTRAST, CUT_OFF, NAMELESS
 
 LAB = "lab = convlab.Lab(spec=convlab.TrainSpec(epochs=10))\nlab"
 PANEL = "lab.tabs.children[lab.tabs.titles.index('Schedule')].children[0]"
-
-
-def check_look(panel):
-    for check in (NAMELESS, CUT_OFF, CONTRAST):
-        assert panel.evaluate(check) == []
 
 
 def test_a_schedule_is_chosen_compared_and_applied(page, notebook):
