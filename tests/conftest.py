@@ -1,9 +1,24 @@
 """What holds for every test."""
 
 import os
+import sys
+from collections.abc import Iterator
+
+import pytest
 
 # Workers share the processors; torch is imported by nearly every file of a worker's share anyway.
 if "PYTEST_XDIST_WORKER" in os.environ:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _no_run_is_left() -> Iterator[None]:
+    """End what a test left paused: it would hold the process's number of threads."""
+    yield
+    if "convlab.training.active" in sys.modules:
+        from convlab.training import active
+
+        for run in list(active._active):
+            run.stop(wait=False)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -19,10 +18,12 @@ from convlab.diagnosis.inside import Inside, look_inside
 from convlab.diagnosis.recipe import Recipe, free_bytes
 from convlab.diagnosis.signals import Signals, first_weights
 from convlab.diagnosis.structure import Shape
+from convlab.models.borrow import private_copy
 from convlab.models.live import LiveModel, bind
 from convlab.spec import TrainSpec
 from convlab.training.progress import batch_size, steps_per_epoch
 from convlab.training.run import Run
+from convlab.training.saved_state import names_of
 from convlab.training.trainer import Criterion
 
 SAMPLES: Final = 128
@@ -59,13 +60,11 @@ def case_of_run(run: Run, start: Signals | None = None, now: Inside | None = Non
     live = _bound(run.model, run.data)
     shape = None if live is None else Shape(run.model, live.trace)
     if run.ended or run.standing:
-        with contextlib.suppress(RuntimeError):  # another run is training this very model
-            now = now or _inside(run)
-            if start is None and not run.history.num_steps:
-                start = _at_start(curve.guessing, now, live)
-            if start is None:
-                with _as_it_began(run):
-                    start = _at_start(curve.guessing, _inside_of(run), _bound(run.model, run.data))
+        with contextlib.suppress(Exception):  # what a user's own forward raises in a copy, the run meets itself
+            if now is None and run.shown_step is None:
+                now = _inside(run, private_copy(run.model, trainable=True))
+            if start is None and (first := _as_it_began(run)) is not None:
+                start = _at_start(curve.guessing, _inside(run, first), _bound(first, run.data))
     signals = (
         None if now is None or not run.history.num_steps else Signals(now, curve.guessing, (), live, at_start=False)
     )
@@ -125,24 +124,28 @@ def _bound(model: nn.Module, data: Data) -> LiveModel | None:
         return None
 
 
-def _inside(run: Run) -> Inside | None:
+def _inside(run: Run, model: nn.Module) -> Inside | None:
     with contextlib.suppress(ValueError, TypeError):
-        return look_inside(run, samples=SAMPLES)
+        seen = look_inside(model, run.data, criterion=run._trainer.criterion, samples=SAMPLES)
+        return replace(seen, step=run.history.num_steps)
     return None
 
 
-def _inside_of(run: Run) -> Inside | None:
-    """The same of the weights that are in the model now, whichever step they are of."""
-    with contextlib.suppress(ValueError, TypeError):
-        return look_inside(run.model, run.data, criterion=run._trainer.criterion, samples=SAMPLES)
-    return None
+def _as_it_began(run: Run) -> nn.Module | None:
+    """A copy of the network with its first weights; None where its structure is another by now.
 
-
-@contextlib.contextmanager
-def _as_it_began(run: Run) -> Iterator[None]:
-    shown = run.shown_step
-    run.rewind(0)
-    try:
-        yield
-    finally:
-        run.rewind(shown)
+    The network itself is left alone: a cell may change it while a panel looks.
+    """
+    if not run.history.num_steps:
+        return private_copy(run.model, trainable=True)
+    if run.beginning is None:
+        return None
+    names, kept = names_of(run.model), run.beginning.weights.tensors
+    if len(kept) != len(names) or not all(id(tensor) in names for tensor, _ in kept):
+        return None
+    model = private_copy(run.model, trainable=True)
+    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    with torch.no_grad():
+        for tensor, value in kept:
+            own[names[id(tensor)]].copy_(value)
+    return model

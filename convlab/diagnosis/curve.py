@@ -37,7 +37,6 @@ class Curve:
         guessing: the loss of guessing, NaN where nobody knows it, as with a criterion of one's own.
         failed: whether the loss or a gradient became infinite or NaN.
         step: steps done.
-        first: loss of the first step, before anything was learned.
     """
 
     spec: TrainSpec
@@ -47,7 +46,6 @@ class Curve:
     guessing: float
     failed: bool
     step: int
-    first: float = math.nan
 
     @classmethod
     def none(cls, spec: TrainSpec, guessing: float) -> Curve:
@@ -68,7 +66,6 @@ class Curve:
             guessing=math.log(classes) if known and classes else math.nan,
             failed=isinstance(run.error, NonFiniteError),
             step=run.history.num_steps,
-            first=float(run.history.since(0)["train_loss"][0]) if run.history.num_steps else math.nan,
         )
 
     @property
@@ -135,7 +132,7 @@ def diverged(seen: Curve) -> Finding | None:
         )
     collapsed = seen.level > 1.003 and is_flat(seen.train) and seen.strong
     # First weights that are too sure begin above guessing, too.
-    falls = _steady(seen.train) >= 0.8 and bool((seen.train[-1:] < seen.first).all())
+    falls = _steady(seen.train) >= 0.8 and not seen.strong
     if not seen.is_long or falls or not (seen.level > 1.015 or collapsed):
         return None
     said = (
