@@ -5,6 +5,7 @@ import re
 
 from bench_page import LAB, LOAD, open_bench
 from harness import ARTIFACTS
+from looks import find_nothing
 from matplotlib.image import imread
 from playwright.sync_api import expect
 
@@ -70,8 +71,7 @@ RING = """() => {
 
 def check_look(bench):
     """Everything is named, explained, readable and in its place."""
-    for check in (NAMELESS, WITHOUT_TOOLTIP, CUT_OFF, CONTRAST):
-        assert bench.root.evaluate(check) == []
+    find_nothing(bench.root, NAMELESS, WITHOUT_TOOLTIP, CUT_OFF, CONTRAST)
 
 
 def test_themes_zoom_and_widths(page, notebook):

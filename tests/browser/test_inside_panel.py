@@ -4,6 +4,7 @@ import io
 import re
 
 from bench_page import LAB, LOAD, open_bench
+from looks import find_nothing
 from PIL import Image
 from playwright.sync_api import expect
 from test_bench_looks import CONTRAST, CUT_OFF, NAMELESS
@@ -18,8 +19,7 @@ NARROW = CUT_OFF.replace(".noUi-base", ".noUi-base, .convlab-inside-table, .conv
 
 
 def check_look(panel, cut_off=CUT_OFF):
-    for check in (NAMELESS, cut_off, CONTRAST, WITHOUT_TOOLTIP):
-        assert panel.evaluate(check) == []
+    find_nothing(panel, NAMELESS, cut_off, CONTRAST, WITHOUT_TOOLTIP)
 
 
 def test_inside_a_network(page, notebook):

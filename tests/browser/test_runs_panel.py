@@ -3,6 +3,7 @@
 import re
 
 from bench_page import LOAD, Bench, open_bench
+from looks import find_nothing
 from playwright.sync_api import expect
 from test_bench_looks import CONTRAST, CUT_OFF, NAMELESS
 
@@ -47,10 +48,8 @@ class Runs:
 
 
 def check_look(bench):
-    for check in (NAMELESS, CONTRAST):
-        assert bench.root.evaluate(check) == []
     outside = ".convlab-runs-scroll *, .convlab-chart-ghosts *"
-    assert bench.root.evaluate(CUT_OFF.replace('"canvas, ', f'"{outside}, canvas, ')) == []
+    find_nothing(bench.root, NAMELESS, CONTRAST, CUT_OFF.replace('"canvas, ', f'"{outside}, canvas, '))
 
 
 def look_back_and_fork(bench):

@@ -3,6 +3,7 @@
 import re
 
 from bench_page import LOAD, open_bench
+from looks import find_nothing
 from playwright.sync_api import expect
 from test_bench_looks import CONTRAST, CUT_OFF, NAMELESS
 
@@ -17,9 +18,7 @@ OUTSIDE = ".convlab-confusion-scroll *, .convlab-scores-scroll *, .convlab-galle
 
 
 def check_look(panel):
-    for check in (NAMELESS, CONTRAST):
-        assert panel.evaluate(check) == []
-    assert panel.evaluate(CUT_OFF.replace('"canvas, ', f'"{OUTSIDE}, canvas, ')) == []
+    find_nothing(panel, NAMELESS, CONTRAST, CUT_OFF.replace('"canvas, ', f'"{OUTSIDE}, canvas, '))
 
 
 def test_scores_and_the_pictures_behind_a_number(page, notebook):

@@ -3,6 +3,7 @@
 import re
 
 from bench_page import LOAD, Bench, open_bench
+from looks import find_nothing
 from playwright.sync_api import expect
 from test_bench_looks import CONTRAST, CUT_OFF, NAMELESS
 
@@ -14,10 +15,9 @@ LAB = (
 
 def look(bench, name):
     bench.screenshot(name)
-    for check in (NAMELESS, CONTRAST):
-        assert bench.root.evaluate(check) == []
+    find_nothing(bench.root, NAMELESS, CONTRAST)
     outside = ".convlab-sweep-scroll *, .convlab-sweep-scroll"
-    assert bench.root.evaluate(CUT_OFF.replace('"canvas, ', f'"{outside}, canvas, ')) == []
+    find_nothing(bench.root, CUT_OFF.replace('"canvas, ', f'"{outside}, canvas, '))
 
 
 def open_sweep(bench):
