@@ -47,7 +47,8 @@ export class View {
     });
     this.undo = [
       keepKeys(this.root),
-      onThemeChange(redraw),
+      // Between two themes a page has the style of neither for a moment, and another width.
+      onThemeChange(() => [0, 300, 1500].forEach((wait) => setTimeout(redraw, wait))),
       () => size.disconnect(),
       () => TRAITS.forEach((name) => model.off(`change:${name}`, redraw)),
     ];
