@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -60,11 +59,10 @@ def case_of_run(run: Run, start: Signals | None = None, now: Inside | None = Non
     live = _bound(run.model, run.data)
     shape = None if live is None else Shape(run.model, live.trace)
     if run.ended or run.standing:
-        with contextlib.suppress(Exception):  # what a user's own forward raises in a copy, the run meets itself
-            if now is None and run.shown_step is None:
-                now = _inside(run, private_copy(run.model, trainable=True))
-            if start is None and (first := _as_it_began(run)) is not None:
-                start = _at_start(curve.guessing, _inside(run, first), _bound(first, run.data))
+        if now is None and run.shown_step is None:
+            now = _inside(run, private_copy(run.model, trainable=True))
+        if start is None and (first := _as_it_began(run)) is not None:
+            start = _at_start(curve.guessing, _inside(run, first), _bound(first, run.data))
     signals = (
         None if now is None or not run.history.num_steps else Signals(now, curve.guessing, (), live, at_start=False)
     )
@@ -125,10 +123,11 @@ def _bound(model: nn.Module, data: Data) -> LiveModel | None:
 
 
 def _inside(run: Run, model: nn.Module) -> Inside | None:
-    with contextlib.suppress(ValueError, TypeError):
+    try:
         seen = look_inside(model, run.data, criterion=run._trainer.criterion, samples=SAMPLES)
-        return replace(seen, step=run.history.num_steps)
-    return None
+    except Exception:  # of a user's own forward or criterion: the run has said it, and its curve is judged still
+        return None
+    return replace(seen, step=run.history.num_steps)
 
 
 def _as_it_began(run: Run) -> nn.Module | None:

@@ -48,12 +48,12 @@ def apply(lab: Lab, remedy: Remedy, kept: list[Applied]) -> None:
     """
     with lab.hand:
         run = lab.current
-        over = run is not None and run.ended and run.history.num_steps > 0
+        over = run is not None and run.ended and run.history.num_steps > 0 and run.model is lab.model
         data = lab.data if remedy.data is not None else None
         changed = None if remedy.data is None else remedy.data(lab.data)
         before = {name: getattr(lab.spec, name) for name in remedy.changes}
         spec = lab.spec
-        if over and run is not None and run.model is lab.model:
+        if over:
             lab.rewind(0)
             lab.show_spec(spec)
         made: list[Edit] = []
@@ -73,7 +73,7 @@ def apply(lab: Lab, remedy: Remedy, kept: list[Applied]) -> None:
         if over:
             note += " The first weights of the run are back; Run trains from there."
         elif data is not None:
-            note += " Run trains on the changed data."
+            note += " A run that was on is stopped; Run trains on the changed data."
         elif run is not None and not run.ended:
             note += " The run goes on with it."
         kept.append(Applied(remedy, before, tuple(made), data, over and changed is None, note))
