@@ -16,10 +16,11 @@ from convlab.data import resolve
 from convlab.data.mended import balanced, standardised, without_copies
 from convlab.data.sources import TensorSource
 from convlab.diagnosis.case import case_of_model, case_of_run
-from convlab.diagnosis.curve import Curve
+from convlab.diagnosis.curve import Curve, diverged, oscillating, stuck
 from convlab.diagnosis.diagnose import findings
 from convlab.diagnosis.finding import Remedy
 from convlab.diagnosis.inputs import DataFacts, leaking, unbalanced, unnormalised
+from convlab.diagnosis.planted import FAULTS
 from convlab.diagnosis.recipe import Recipe, activation_bytes, memory_short
 from convlab.diagnosis.signals import first_weights
 from convlab.diagnosis.structure import Shape, padding_share, skips_pixels
@@ -304,8 +305,6 @@ def test_a_remedy_in_words_only():
 
 
 def test_every_picture_can_be_drawn():
-    from convlab.diagnosis.planted import FAULTS
-
     drawn = 0
     for fault in FAULTS:
         if fault.name == "batches beyond memory":
@@ -318,3 +317,25 @@ def test_every_picture_can_be_drawn():
                 ax.figure.canvas.draw()
                 drawn += 1
     assert drawn > 12
+
+
+def test_the_start_of_a_run_is_looked_at_as_it_was_and_the_network_left_alone():
+    fresh = convlab.look_inside(dropping(), "digits", samples=128)
+    run = convlab.fit(dropping(), "digits", TrainSpec(epochs=4, lr=0.02, threads=1))
+    before = everything(run)
+    case = case_of_run(run)
+    first = [one.weight_norm for one in case.start.inside.layers if one.weight_norm > 0]
+    assert first == [one.weight_norm for one in fresh.layers if one.weight_norm > 0]
+    assert case.now.inside.loss < 0.7 * fresh.loss
+    assert [one.weight_norm for one in case.now.inside.layers if one.weight_norm > 0] != first
+    assert all(torch.equal(a, b) for a, b in zip(before, everything(run), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"), [("pixels from 0 to 255", "unnormalised"), ("momentum 0.995", "momentum_too_high")]
+)
+def test_a_cause_silences_what_it_explains(name, cause):
+    setup = {fault.name: fault for fault in FAULTS}[name].setup()
+    case = case_of_run(setup.run())
+    assert diverged(case.curve) is not None or oscillating(case.curve) is not None or stuck(case.curve) is not None
+    assert [one.rule for one in findings(case)] == [cause]
