@@ -64,6 +64,7 @@ class ABPanel(widgets.VBox):
         self._thread: threading.Thread | None = None
         self._run: Run | None = None
         self._going = False
+        self._messages = Messages()
         style = {"description_width": "auto"}
         self.setting = widgets.Dropdown(
             options=tuple(SETTINGS),
@@ -83,7 +84,7 @@ class ABPanel(widgets.VBox):
         self.start_button = widgets.Button(
             description="Run A/B", icon="play", tooltip="Train A and B in turn, for one seed after another."
         )
-        self.start_button.on_click(lambda _: self._guarded(self.start))
+        self.start_button.on_click(lambda _: self._messages.guard(self.start))
         self.stop_button = widgets.Button(
             description="Stop", icon="stop", tooltip="End; whole pairs are kept.", disabled=True
         )
@@ -92,7 +93,6 @@ class ABPanel(widgets.VBox):
         self.about.add_class("convlab-says")
         self.line = widgets.HTML()
         self.line.add_class("convlab-ab-line")
-        self._messages = Messages()
         row = widgets.HBox([self.setting, self.value, self.seeds, self.start_button, self.stop_button])
         row.add_class("convlab-ab")
         super().__init__([Style(), row, self.about, self.line, self._messages])
@@ -187,12 +187,6 @@ class ABPanel(widgets.VBox):
 
     def _enable(self) -> None:
         self.start_button.disabled, self.stop_button.disabled = self._going, not self._going
-
-    def _guarded(self, act: Callable[[], object]) -> None:
-        try:
-            act()
-        except Exception as error:
-            self._messages.exception(error)
 
 
 def _parsed(name: str, text: str) -> Any:

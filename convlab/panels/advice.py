@@ -50,14 +50,14 @@ class Advice(widgets.VBox):
         self.applied: list[Applied] = [] if applied is None else applied
         self._start: tuple[object, Signals | None] | None = None
         self._seen: object = None
+        self._messages = Messages()
         self.heading = widgets.HTML()
         self.heading.add_class("convlab-advice-heading")
         self.cards = widgets.VBox()
         self.undo_button = widgets.Button(
             description="Undo", icon="undo", tooltip="Take the last remedy back.", disabled=True
         )
-        self.undo_button.on_click(lambda _: self._guarded(self.undo))
-        self._messages = Messages()
+        self.undo_button.on_click(lambda _: self._messages.guard(self.undo))
         self._latest = Latest(self._messages.exception)
         top = widgets.HBox([self.heading, self.undo_button])
         top.add_class("convlab-advice-top")
@@ -137,7 +137,7 @@ class Advice(widgets.VBox):
                 icon="check",
                 tooltip=f"Do it on the bench: {finding.remedy.text}. Undo takes it back.",
             )
-            button.on_click(lambda _: self._guarded(lambda: self.apply(finding)))
+            button.on_click(lambda _: self._messages.guard(lambda: self.apply(finding)))
             if first:
                 button.button_style = "primary"
             parts.append(button)
@@ -192,9 +192,3 @@ class Advice(widgets.VBox):
         last = self.applied[-1:]
         self.undo_button.disabled = not last
         self.undo_button.tooltip = f"Take back: {last[0].remedy.text}." if last else "Take the last remedy back."
-
-    def _guarded(self, act: Callable[[], object]) -> None:
-        try:
-            act()
-        except Exception as error:
-            self._messages.exception(error)

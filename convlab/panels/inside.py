@@ -137,12 +137,14 @@ class InsidePanel(widgets.VBox):
         looks = [] if self.watch is None else self.watch.looks
         latest, run = looks[-1] if looks else None, self._run()
         is_on = run is not None and run.state == "running"
-        if is_on or latest is not self._latest_at_rest:
+        if is_on:
             self._at_rest, self._is_stale = None, False
         elif self._is_stale or latest is None:
             # A copy: a run may begin meanwhile.
             self._is_stale = False
             self._at_rest = look_inside(private_copy(self.model, trainable=True), self.data, criterion=self.criterion)
+        elif latest is not self._latest_at_rest:
+            self._at_rest = None
         self._latest_at_rest = latest
         now = self._at_rest or latest
         if now is not None and now is not self.shown:

@@ -13,7 +13,7 @@ from convlab.diagnosis.attribution import Attribution, occlusion, saliency
 from convlab.diagnosis.maps import FeatureMaps, answers, feature_maps, kernels
 from convlab.frontend.sketch import Points, Sketch
 from convlab.panels.messages import Messages
-from convlab.panels.picture_file import read_picture
+from convlab.panels.picture_file import uploaded
 from convlab.panels.tabs import close_whole
 from convlab.plots.maps import Pixels, as_png, kernel_tiles, map_picture, mosaic, tinted
 
@@ -171,13 +171,7 @@ class PictureInside(widgets.VBox):
         self.sketch.ink = (255,) * 3 if self.pen.value else (0,) * 3
 
     def _on_upload(self, change: Any) -> None:
-        if not change["new"]:
-            return
-        file = change["new"][-1]
-        try:
-            own = read_picture(bytes(file["content"]), file["name"], self._images)
-        except ValueError as error:
-            self._messages.error(str(error))
+        if (own := uploaded(change["new"], self._images, self._messages)) is None:
             return
         self._messages.clear()
         self._images = torch.cat([self._images, own])

@@ -449,19 +449,13 @@ class Lab(widgets.VBox):
             self.messages.clear()
 
     def guarded(self, act: Callable[[], object]) -> Callable[[], None]:
-        """`act`, its errors shown in the panel: a callback's exception would go to the log, where nobody looks."""
-        return lambda: self.guarded_with(lambda _: act())(None)
+        """`act`, its errors shown in the panel."""
+        return lambda: self.messages.guard(act)
 
     def guarded_with(self, act: Callable[[Any], object]) -> Callable[[Any], None]:
         """The same for what takes a value."""
 
-        def guarded(value: Any) -> None:
-            try:
-                act(value)
-            except Exception as error:
-                self.messages.exception(error)
-
-        return guarded
+        return lambda value: self.messages.guard(lambda: act(value))
 
     def _ipython_display_(self) -> None:
         if get_ipython() is None:

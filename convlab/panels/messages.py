@@ -49,6 +49,13 @@ class Messages(widgets.HBox):
         else:
             self.error(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
 
+    def guard(self, act: Callable[[], object]) -> None:
+        """Call `act`, its error said here: a callback's exception would go to the log, where nobody looks."""
+        try:
+            act()
+        except Exception as error:
+            self.exception(error)
+
     def offer(self, text: str, tooltip: str, act: Callable[[], object]) -> None:
         """Show a button beside the present message; `act` is called when it is pressed."""
         self._act = act

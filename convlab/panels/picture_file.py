@@ -1,9 +1,13 @@
 """A person's own picture file as an input of their model."""
 
 import io
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from convlab.panels.messages import Messages
 
 
 def read_picture(content: bytes, name: str, like: Tensor) -> Tensor:
@@ -38,3 +42,14 @@ def read_picture(content: bytes, name: str, like: Tensor) -> Tensor:
         low, high = torch.zeros(()), torch.ones(())
     scaled = pixels.to(like.dtype) / 255 * (high - low) + low
     return scaled.expand(channels, -1, -1)[None].contiguous()
+
+
+def uploaded(files: Sequence[Mapping[str, Any]], like: Tensor, messages: Messages) -> Tensor | None:
+    """The latest of the files of a `FileUpload` by `read_picture`; None where there is none, or `messages` says why."""
+    if not files:
+        return None
+    try:
+        return read_picture(bytes(files[-1]["content"]), files[-1]["name"], like)
+    except ValueError as error:
+        messages.error(str(error))
+        return None

@@ -18,7 +18,7 @@ from convlab.models.verify import verify
 from convlab.models.what_if import stand_in
 from convlab.panels.latest import Latest
 from convlab.panels.messages import Messages
-from convlab.panels.picture_file import read_picture
+from convlab.panels.picture_file import uploaded
 from convlab.panels.thumbnail import stretched
 
 _MEANING = {
@@ -208,13 +208,7 @@ class ReceptiveFieldPanel(widgets.VBox):
             self.pick(to)
 
     def _on_upload(self, change: Any) -> None:
-        if not change["new"]:
-            return
-        file = change["new"][-1]
-        try:
-            own = read_picture(bytes(file["content"]), file["name"], self._images)
-        except ValueError as error:
-            self._messages.error(str(error))
+        if (own := uploaded(change["new"], self._images, self._messages)) is None:
             return
         self._images = torch.cat([self._images, own.to(self._images.device)])
         self.image.max = len(self._images) - 1

@@ -87,7 +87,7 @@ class TourPanel(widgets.VBox):
 
     def _button(self, text: str, icon: str, tooltip: str, act: Callable[[], object]) -> widgets.Button:
         button = widgets.Button(description=text, icon=icon, tooltip=tooltip)
-        button.on_click(lambda _: self._guarded(act))
+        button.on_click(lambda _: self._messages.guard(act))
         return button
 
     # -- the same as the buttons --------------------------------------------------------------------------------------
@@ -187,12 +187,6 @@ class TourPanel(widgets.VBox):
         self.checklist.value = _checklist(tour)
         self.next_line.value = _next(tour, self.proposal, going)
         self.table.value = _table(tour)
-
-    def _guarded(self, act: Callable[[], object]) -> None:
-        try:
-            act()
-        except Exception as error:
-            self._messages.exception(error)
 
 
 def _checklist(tour: Tour | None) -> str:

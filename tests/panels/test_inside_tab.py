@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import threading
 
 import numpy as np
 import pytest
@@ -221,6 +222,19 @@ def test_nothing_is_drawn_for_nobody(lab):
     lab.tabs.show("Inside")
     panel.settle()
     assert panel.shown is panel.watch.looks[-1]
+
+
+def test_a_rewind_before_the_last_look_was_drawn_is_not_lost(lab):
+    panel = lab.tabs.show("Inside")
+    panel.settle()
+    busy = threading.Event()
+    panel._latest.also(lambda: busy.wait(60))  # as on a slow machine
+    lab.run(wait=True)
+    lab.rewind(0)
+    busy.set()
+    panel.settle()
+    assert "The model as it is" in panel.table.caption.value
+    assert panel.shown.loss == pytest.approx(look_inside(lab.model, lab.data).loss)
 
 
 def test_rewound_and_edited(lab):
