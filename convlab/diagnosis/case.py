@@ -47,16 +47,19 @@ class Case:
         return self.recipe.curve
 
 
-def case_of_run(run: Run, start: Signals | None = None, now: Inside | None = None) -> Case:
+def case_of_run(
+    run: Run, start: Signals | None = None, now: Inside | None = None, live: LiveModel | None = None
+) -> Case:
     """Of a run as it stands. One that is training right now is not looked into, but by what is passed.
 
     Args:
         run: at any time.
         start: what went through the network before it began; looked at here where it is left out.
         now: what goes through it now, likewise.
+        live: the network, where it is bound already.
     """
     curve = Curve.of(run)
-    live = _bound(run.model, run.data)
+    live = live or _bound(run.model, run.data)
     shape = None if live is None else Shape(run.model, live.trace)
     if run.ended or run.standing:
         if now is None and run.shown_step is None:

@@ -80,7 +80,8 @@ def momentum_too_high(seen: Recipe) -> Finding | None:
 def lr_of_another_optimizer(seen: Recipe) -> Finding | None:
     """An lr that suits SGD, with an optimizer that divides each gradient by its own size."""
     spec = seen.curve.spec
-    if spec.optimizer not in _ADAPTIVE or spec.lr < 0.01 or not seen.suffers:
+    high = spec.lr >= 0.05 and seen.curve.is_long and seen.curve.level > 0.25
+    if spec.optimizer not in _ADAPTIVE or spec.lr < 0.01 or not (high or seen.suffers):
         return None
     said = f"{spec.optimizer} has lr {spec.lr:.3g}, as SGD would; {seen.curve.told}."
     why = "Adam and its kin move each weight by about the lr in every step, however small its gradient is."

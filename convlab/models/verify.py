@@ -13,8 +13,7 @@ whole positions), which NaN passes and numbers do not: then a copy of the model 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +24,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from convlab.geometry import Box
+from convlab.models._trace.give_back import given_back
 from convlab.models._trace.inputs import with_values
 from convlab.models.borrow import borrowed
 from convlab.models.trace import Record, Trace
@@ -109,8 +109,9 @@ def verify(
     field = chosen.receptive_fields.get(name)
     reach = field.reach if field else ("local",) * len(claimed.first)
     model = _real(trace.model)
+    # A forward may hang activations on its modules (`self.attention = ...`) or replace a buffer; poisoned ones must go.
     # cuDNN may pick Winograd or FFT kernels, which smear NaN over neighbours.
-    with borrowed(model), _attributes_kept(model), torch.no_grad(), torch.backends.cudnn.flags(enabled=False):
+    with borrowed(model), given_back(model), torch.no_grad(), torch.backends.cudnn.flags(enabled=False):
         for module in model.modules():
             if isinstance(module, _BatchNorm):
                 module.training = False  # as the trace reads it
@@ -160,21 +161,6 @@ def _agrees(claimed: Box, found: Box, exact: list[bool]) -> bool:
         seen == allowed or (not must_equal and allowed[0] <= seen[0] and seen[1] <= allowed[1])
         for seen, allowed, must_equal in zip(found, claimed, exact, strict=True)
     )
-
-
-@contextmanager
-def _attributes_kept(model: nn.Module) -> Iterator[None]:
-    # A forward may hang activations on its modules (`self.attention = ...`) or replace a buffer; poisoned ones must go.
-    held = [(box, dict(box)) for module in model.modules() for box in (vars(module), module._buffers)]
-    try:
-        yield
-    finally:
-        for box, kept in held:
-            for key in [key for key in box if key not in kept]:
-                del box[key]
-            for key, value in kept.items():
-                if box.get(key) is not value:
-                    box[key] = value
 
 
 class _Reached(Exception):  # noqa: N818 - no error: it ends a forward pass that has shown enough

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import html
+import math
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import ipywidgets as widgets
 
 from convlab.diagnosis.case import Case, case_of_model, case_of_run
-from convlab.diagnosis.diagnose import findings, topic_of
+from convlab.diagnosis.diagnose import findings
 from convlab.diagnosis.finding import Finding
 from convlab.diagnosis.signals import Signals
 from convlab.frontend.style import Style
+from convlab.panels.finding_card import FindingCard
 from convlab.panels.latest import Latest
 from convlab.panels.messages import Messages
 from convlab.panels.remedies import Applied, apply, undo
-from convlab.plots.figure import new_figure, png
+from convlab.panels.tabs import close_whole
 from convlab.training.run import Run
 
 if TYPE_CHECKING:
     from convlab.panels.lab import Lab
 
-SURE: Final = {
-    "sure": "It follows from the numbers.",
-    "likely": "Nearly always right in planted faults; look at the picture.",
-    "possible": "One of several explanations.",
-}
+SOONEST: Final = 1.0
+"""Seconds between two looks at a run that trains, at least."""
+
+_SHARE: Final = 0.02
+"""Of the time that goes into looking meanwhile, at most."""
 
 
 class Advice(widgets.VBox):
@@ -50,6 +53,7 @@ class Advice(widgets.VBox):
         self.applied: list[Applied] = [] if applied is None else applied
         self._start: tuple[object, Signals | None] | None = None
         self._seen: object = None
+        self._next = 0.0
         self._messages = Messages()
         self.heading = widgets.HTML()
         self.heading.add_class("convlab-advice-heading")
@@ -71,8 +75,10 @@ class Advice(widgets.VBox):
     # -- looking ------------------------------------------------------------------------------------------------------
 
     def follow(self) -> None:
-        """The run got further: look again after each epoch, while somebody sees it."""
-        if self._is_shown():
+        """The run got further: look again, if it is time and somebody sees it."""
+        run = self._lab.current
+        if self._is_shown() and (run is None or run.state != "running" or time.monotonic() >= self._next):
+            self._next = math.inf  # until this look is done
             self.look()
 
     def look(self) -> None:
@@ -84,9 +90,18 @@ class Advice(widgets.VBox):
         self._latest.wait()
 
     def _look(self) -> None:
+        began = time.monotonic()
+        try:
+            self._look_now()
+        finally:
+            now = time.monotonic()
+            self._next = now + max(SOONEST, (now - began) / _SHARE)
+
+    def _look_now(self) -> None:
         lab, run = self._lab, self._lab.current
         state = (
-            *(None if run is None else (id(run), run.history.num_epochs, run.state), id(lab.model), lab.edits),
+            *(None if run is None else (id(run), run.history.num_epochs, run.state, run.shown_step),),
+            *(id(lab.model), lab.edits),
             *(lab.spec.to_json(), lab.data.fingerprint),
         )
         if state == self._seen or self.comm is None:
@@ -102,7 +117,11 @@ class Advice(widgets.VBox):
         if run is None or (run.ended and run.shown_step == 0) or run.model is not lab.model:
             return case_of_model(lab.model, lab.data, lab.spec, lab.criterion)
         known = self._start[1] if self._start is not None and self._start[0] is run else None
-        case = case_of_run(run, known)
+        try:
+            live = lab.live
+        except (TypeError, ValueError):  # it does not take part in tracing: its curve is judged
+            live = None
+        case = case_of_run(run, known, live=live)
         if case.start is not None:
             self._start = run, case.start
         return case
@@ -111,7 +130,14 @@ class Advice(widgets.VBox):
 
     def _show(self, run: Run | None) -> None:
         self._say(run)
-        self.cards.children = tuple(self._card(one, first=i == 0) for i, one in enumerate(self.found))
+        before = {card.finding.rule: card for card in self.cards.children}
+        cards = [before.pop(one.rule, None) or FindingCard(self._try_to_apply) for one in self.found]
+        for i, (card, finding) in enumerate(zip(cards, self.found, strict=True)):
+            card.show(finding, is_first=i == 0)
+        if tuple(cards) != self.cards.children:
+            self.cards.children = cards
+        for card in before.values():
+            close_whole(card)
 
     def _say(self, run: Run | None) -> None:
         count = len(self.found)
@@ -119,41 +145,7 @@ class Advice(widgets.VBox):
         if run is not None:
             what = f"{html.escape(run.name)}, {run.history.num_epochs} epochs, {run.state}"
         told = f"{count} finding{'s' if count != 1 else ''}" if count else "Nothing to say: no rule has evidence"
-        self.heading.value = f'<div role="status" aria-live="polite"><strong>{told}</strong> <span>{what}</span></div>'
-
-    def _card(self, finding: Finding, first: bool) -> widgets.Widget:
-        sure = html.escape(SURE[finding.confidence])
-        text = widgets.HTML(
-            f"<h4><span class='convlab-topic'>{topic_of(finding)}</span> {html.escape(finding.seen)}</h4>"
-            f"<p>{html.escape(finding.why)}</p>"
-            f"<p><strong>Try</strong> {html.escape(finding.remedy.text)}.</p>"
-            f"<p class='convlab-source'><abbr title='{sure}'>{finding.confidence}</abbr> · "
-            f"{html.escape(finding.source)}</p>"
-        )
-        parts: list[widgets.Widget] = [text]
-        if finding.remedy.can_be_applied:
-            button = widgets.Button(
-                description="Apply",
-                icon="check",
-                tooltip=f"Do it on the bench: {finding.remedy.text}. Undo takes it back.",
-            )
-            button.on_click(lambda _: self._messages.guard(lambda: self.apply(finding)))
-            if first:
-                button.button_style = "primary"
-            parts.append(button)
-        left = widgets.VBox(parts)
-        left.add_class("convlab-finding-text")
-        row = [left]
-        if finding.picture is not None:
-            figure = new_figure(3.6, 2.3)
-            finding.plot(figure.add_subplot())
-            picture = widgets.Image(value=png(figure), format="png")
-            picture.alt = f"{finding.picture.title}: {finding.seen}"
-            picture.add_class("convlab-evidence")
-            row.append(picture)
-        card = widgets.HBox(row)
-        card.add_class("convlab-finding")
-        return card
+        self.heading.value = f'<strong role="status" aria-live="polite">{told}</strong> <span>{what}</span>'
 
     # -- remedies -----------------------------------------------------------------------------------------------------
 
@@ -166,6 +158,9 @@ class Advice(widgets.VBox):
         apply(self._lab, finding.remedy, self.applied)
         self._messages.note(self.applied[-1].note)
         self._after()
+
+    def _try_to_apply(self, finding: Finding) -> None:
+        self._messages.guard(lambda: self.apply(finding))
 
     def undo(self) -> None:
         """Take the last remedy back.

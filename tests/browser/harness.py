@@ -180,8 +180,14 @@ class NotebookPage:
 
     def save(self) -> dict[str, Any]:
         """Save the notebook (widget state is not saved with it), and return the file's content."""
-        self.command("docmanager:save")
-        self.tab.wait_for_function("() => !window.jupyterapp.shell.currentWidget.context.model.dirty")
+        is_dirty = "() => window.jupyterapp.shell.currentWidget.context.model.dirty"
+        for _ in range(20):  # what an output becomes while the file is written makes the notebook dirty again
+            self.command("docmanager:save")
+            if not self.tab.evaluate(is_dirty):
+                break
+            self.tab.wait_for_timeout(500)
+        else:
+            raise TimeoutError("the notebook changes whenever it is saved")
         content: dict[str, Any] = json.loads((self.server.work / self.notebook).read_text())
         return content
 

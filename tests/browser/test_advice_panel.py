@@ -16,7 +16,7 @@ def test_findings_are_shown_applied_and_undone(page, notebook):
     bench = open_bench(page, notebook([LOAD, LAB]))
     bench.root.get_by_role("tab", name="Advice").click()
     panel = bench.root.locator(".convlab-advice")
-    cards, status = panel.locator(".convlab-finding"), panel.get_by_role("status").first
+    cards, status = panel.locator(".convlab-finding"), panel.locator(".convlab-advice-heading")
     expect(status).to_contain_text("1 finding the network")
     expect(cards).to_have_count(1)
     expect(cards.first).to_contain_text("layer 0 has kernel_size=3 and stride=4")

@@ -240,3 +240,36 @@ def test_an_interrupt_goes_through_and_leaves_no_patch():
     with pytest.raises(KeyboardInterrupt):
         trace(Interrupts(), (1, 1, 8, 8))
     assert (nn.Module.__call__, nn.Module._call_impl) == original
+
+
+class Slow(nn.Module):
+    """Waits in the middle of its forward for another thread, and changes what that thread changes too."""
+
+    def __init__(self):
+        super().__init__()
+        self.began, self.may_go_on = threading.Event(), threading.Event()
+        self.switch, self.calls, self.last, self.own = False, 0, None, {"switch": "kept"}
+        self.fc = nn.Linear(4, 2)
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, x):
+        self.began.set()
+        assert self.may_go_on.wait(30)
+        self.calls, self.last, self.mean = self.calls + 1, x, self.mean + x.mean()
+        self.own["switch"] = "changed"
+        return self.fc(x)
+
+
+def test_what_another_thread_sets_meanwhile_stays_set():
+    model = Slow()
+    plain = nn.Module.__setattr__
+    thread = threading.Thread(target=trace, args=(model, (1, 4)))
+    thread.start()
+    assert model.began.wait(30)
+    model.switch, model.calls, model.added, model.fc.scale = True, 7, "new", 2.0
+    model.mean = torch.ones(())
+    model.may_go_on.set()
+    thread.join()
+    assert (model.switch, model.calls, model.added, model.fc.scale, model.mean.item()) == (True, 7, "new", 2.0, 1.0)
+    assert (model.last, model.own) == (None, {"switch": "kept"})
+    assert nn.Module.__setattr__ is plain

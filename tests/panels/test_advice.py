@@ -1,7 +1,12 @@
 """The Advice tab without a browser: what it finds, and its remedies on the bench, made and taken back."""
 
+import html
+import math
+import time
+
 import pytest
 import torch
+from ipywidgets.widgets.widget import _instances
 from torch import nn
 
 from convlab.diagnosis.finding import Remedy
@@ -35,7 +40,7 @@ def weights(model):
 
 
 def buttons(panel):
-    return [part for card in panel.cards.children for part in card.children[0].children[1:]]
+    return [card.button for card in panel.cards.children if card.button.layout.display is None]
 
 
 @pytest.fixture
@@ -209,3 +214,66 @@ def test_the_tour_is_stopped_and_waits_for_a_run(closing):
     tour.stop_button.click()
     tour.wait()
     assert not tour.begin_button.disabled
+
+
+def test_a_card_stays_in_its_place_while_its_numbers_move(closing):
+    lab = bench("lr 0.00001", epochs=500)
+    closing(lab)
+    panel = opened(lab)
+    lab.step()
+    lab.current.step(5 * 45)
+    panel.settle()
+    (card,) = panel.cards.children
+    seen, widgets_then = card.finding.seen, len(_instances)
+    for _ in range(3):
+        lab.current.step(45)
+        panel.settle()
+    assert panel.cards.children == (card,)
+    assert card.finding.seen != seen
+    assert card.finding.seen in html.unescape(card.text.value)
+    assert len(_instances) == widgets_then
+    lab.set(lr=0.03)
+    lab.current.step(30 * 45)
+    panel.settle()
+    assert rules(panel) == []
+    assert card.comm is None  # and nothing of it is left
+
+
+def test_while_it_trains_it_looks_when_it_is_time_and_at_the_end(closing):
+    lab = bench("lr 0.00001", epochs=3000)
+    closing(lab)
+    panel = opened(lab)
+    lab.step()
+    panel.settle()
+    seen, panel._next = panel._seen, math.inf
+    lab.run(wait=False)
+    while lab.current.history.num_epochs < 3:
+        time.sleep(0.01)
+    panel.settle()
+    assert panel._seen is seen
+    panel._next = 0.0
+    while panel._seen is seen:
+        time.sleep(0.01)
+    panel.settle()
+    lab.stop()
+    panel.settle()
+    assert "stopped" in panel.heading.value
+
+
+def test_a_network_that_cannot_be_traced_is_judged_by_its_curve(closing):
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(64, 10)
+
+        def forward(self, x):
+            assert not x.is_meta
+            return self.fc(x.numpy().__class__ and x.flatten(1))
+
+    torch.manual_seed(0)
+    lab = Lab(Odd(), "digits", TrainSpec(epochs=5, lr=1e-6))
+    closing(lab)
+    panel = opened(lab)
+    lab.run(wait=True)
+    panel.settle()
+    assert rules(panel) == ["too_slow"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from operator import is_
@@ -15,31 +16,36 @@ from torch import nn
 # The mode is never changed by a trace, but a training thread may change it meanwhile: it must not be put back.
 _NOT_OURS = frozenset(("training",))
 # A forward does not touch a module's hooks, and there are many of those dicts.
-_MACHINERY = frozenset(vars(nn.Module())) - {"_parameters", "_buffers", "_modules"}
+_NAMED = frozenset(("_parameters", "_buffers", "_modules"))
+_MACHINERY = frozenset(vars(nn.Module())) - _NAMED
 
 
 @contextmanager
 def given_back(model: nn.Module, *, torch_stream: bool = False) -> Iterator[None]:
     """Put back attributes of modules (a cache, a counter, a replaced buffer) and Python's and NumPy's random streams.
 
-    Unlike `borrowed`, this neither copies nor writes any tensor: a thread may be training the very model. Parameters
-    and buffers need no copy, as `OperatorMode` never writes to them; torch's stream is drawn from in a real forward
-    at most.
+    Unlike `borrowed`, this neither copies nor writes any tensor: a thread may be training the very model, or a cell
+    setting an attribute of it, which stays set. Parameters and buffers need no copy, as `OperatorMode` never writes to
+    them; torch's stream is drawn from in a real forward at most.
     """
-    held = [(module.__dict__, module.__dict__.copy()) for module in model.modules()]
-    inner: list[tuple[Any, Any]] = [
-        (box, box.copy())
-        for attributes, _ in held
+    if not _has_own_code(model):
+        with streams_given_back(torch_stream=True) if torch_stream else nullcontext():
+            yield
+        return
+    held = [(module, module.__dict__.copy()) for module in model.modules()]
+    boxes: list[tuple[nn.Module | None, Any, Any]] = [
+        (module if name in _NAMED else None, box, box.copy())
+        for module, attributes in held
         for name in attributes.keys() - _MACHINERY
         if type(box := attributes[name]) in (list, dict, set)
     ]
-    draws = torch_stream or _may_draw(model)
-    with streams_given_back(torch_stream=torch_stream) if draws else nullcontext():
+    boxes += [(module, module.__dict__, attributes) for module, attributes in held]
+    with streams_given_back(torch_stream=torch_stream), _noting_others() as others:
         try:
             yield
         finally:
-            for box, kept in (*inner, *held):
-                _put_back(box, kept)
+            for module, box, kept in boxes:
+                _put_back(box, _with_others(kept, box, others.get(id(module), {})))
 
 
 @contextmanager
@@ -52,12 +58,53 @@ def streams_given_back(*, torch_stream: bool = False) -> Iterator[None]:
         _put_streams_back(streams)
 
 
-def _may_draw(model: nn.Module) -> bool:
-    """Whether code runs in the forward that is not torch's own, which draws neither from Python nor from NumPy."""
+def _has_own_code(model: nn.Module) -> bool:
+    """Whether code runs in the forward that is not torch's own, which sets no attribute and draws from torch alone."""
     return any(
-        not type(module).__module__.startswith("torch.nn.") or module._forward_hooks or module._forward_pre_hooks
+        not type(module).__module__.startswith("torch.nn.modules.")
+        or "forward" in module.__dict__
+        or module._forward_hooks
+        or module._forward_pre_hooks
         for module in model.modules()
     )
+
+
+# -- what other threads set meanwhile ---------------------------------------------------------------------------------
+
+_lock = threading.Lock()
+_set_plainly = nn.Module.__setattr__
+_noting: list[tuple[int, dict[int, dict[str, Any]]]] = []
+
+
+def _set_and_noted(module: nn.Module, name: str, value: Any) -> None:
+    here = threading.get_ident()
+    for thread, others in tuple(_noting):
+        if thread != here:
+            others.setdefault(id(module), {})[name] = value
+    _set_plainly(module, name, value)
+
+
+@contextmanager
+def _noting_others() -> Iterator[dict[int, dict[str, Any]]]:
+    """What other threads set in modules, by the module's id: a counter of a training, a switch set in a cell."""
+    others: dict[int, dict[str, Any]] = {}
+    mine = threading.get_ident(), others
+    with _lock:
+        _noting.append(mine)
+        type.__setattr__(nn.Module, "__setattr__", _set_and_noted)
+    try:
+        yield others
+    finally:
+        with _lock:
+            _noting[:] = [one for one in _noting if one is not mine]
+            if not _noting:
+                type.__setattr__(nn.Module, "__setattr__", _set_plainly)
+
+
+def _with_others(kept: Any, box: Any, others: dict[str, Any]) -> Any:
+    if not others:
+        return kept
+    return kept | {name: others[name] for name in others.keys() & box.keys()}
 
 
 def _put_back(box: Any, kept: Any) -> None:
