@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from convlab.limits import SpecError, short
 from convlab.spec import TrainSpec
 from convlab.training.journal import Change
 from convlab.training.metrics import Score
@@ -42,21 +41,22 @@ def fit(
 
     Raises:
         SpecError: `processes` cannot be, with these data or on this machine.
-        TypeError: with several processes: model, data or criterion cannot be pickled.
+        TypeError: with several processes: model, data, criterion or metrics cannot be pickled.
         ProcessesError: the processes were killed, from outside or for lack of memory, more than three times.
         Exception: what the model, the data or the criterion raised, with the run up to there as its attribute ``run``.
 
-    With several processes the gradients of the parts are added up, weighed by their samples, before each step, so that
-    curve and weights are those of one process but for the order of sums: within 1e-5 of one another after three
-    epochs on digits. That takes a criterion that is a mean over samples. Where a layer looks at its whole batch or
-    draws, they differ: BatchNorm sees a part (a last batch of one sample for a process is left out), and keeps the
-    statistics of the first process; each process draws its own dropout. Data are pairs of arrays, a built-in, or data
-    sets, of whose batches each process reads its part; not loaders. Model, data and criterion are pickled into a
-    private temporary directory, a notebook's own classes with them.
+    With several processes the gradients of the parts are added up, weighed by their samples, before each step, so
+    that curve and weights are those of one process but for the order of sums: within 1e-5 of one another after
+    three epochs on digits. That takes a criterion that is a mean over samples. Where a layer looks at its whole
+    batch or draws, they differ: BatchNorm sees a part (a last batch of one sample for a process is left out), and
+    keeps the statistics of the first process; each process draws its own dropout. Data are pairs of arrays, a
+    built-in, or data sets, of whose batches each process reads its part; not loaders. Model, data, criterion and
+    metrics are pickled into a private temporary directory, a notebook's own classes with them.
 
     A process that is killed takes the training back to its last whole epoch, from which it goes on; they all end
     within seconds when this one does, however it ends. They take some ten seconds to begin. Of the run's
-    `snapshots` the last stays, and it has no `metrics` of its epochs.
+    `snapshots` the last stays. Where a process was killed, `Run.metrics` of the epochs before have numbers alone, or
+    are missing.
 
     Example:
         >>> from convlab.models.gallery import lenet
@@ -67,13 +67,8 @@ def fit(
     """
     if PROCESSES.checked("processes", processes) == 1:
         run = Run(model, data, spec, criterion=criterion, metrics=metrics, journal=journal).start().wait()
-    elif metrics:
-        raise SpecError(
-            f"metrics={short(sorted(metrics))} are told by one process alone, got processes={processes}; leave them "
-            "out and try convlab.evaluate(run) at the end, or processes=1."
-        )
     else:
-        run = fit_in_processes(model, data, spec, criterion, journal, processes)
+        run = fit_in_processes(model, data, spec, criterion, metrics, journal, processes)
     report_failure(run, stacklevel=3)
     return run
 

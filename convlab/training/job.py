@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, final
@@ -20,10 +20,12 @@ from torch import nn
 
 from convlab.data.data import Data
 from convlab.data.sources import Source, TensorSource
+from convlab.training.epoch_metrics import EpochMetrics, EpochScores
 from convlab.training.journal import Change
+from convlab.training.metrics import Score
 from convlab.training.trainer import Criterion
 
-_NAMES: Final = ("model", "data", "criterion", "journal")
+_NAMES: Final = ("model", "data", "criterion", "journal", "metrics")
 
 
 @final
@@ -35,6 +37,7 @@ class Given:
     data: Data
     criterion: Criterion | None
     journal: Sequence[Change]
+    metrics: Mapping[str, Score]
 
 
 @final
@@ -120,6 +123,26 @@ class Job:
         temporary = self.path / f"failure-{rank}.tmp"
         temporary.write_bytes(content)
         temporary.replace(self.path / f"failure-{rank}")
+
+    def keep_scores(self, scores: EpochScores) -> None:
+        """Hand the scores of all epochs back, with all that a saved run leaves out."""
+        best = scores.best
+        content = cloudpickle.dumps((list(scores), None if best is None else best.epoch))
+        temporary = self._scores.with_suffix(".tmp")
+        temporary.write_bytes(content)
+        temporary.replace(self._scores)
+
+    @property
+    def scores(self) -> EpochScores | None:
+        """What `keep_scores` was given; None before."""
+        if not self._scores.exists():
+            return None
+        found: tuple[list[EpochMetrics], int | None] = cloudpickle.loads(self._scores.read_bytes())
+        return EpochScores.of(*found)
+
+    @property
+    def _scores(self) -> Path:
+        return self.path / "scores"
 
     @property
     def failed(self) -> bool:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ from convlab.training.autosave import saved_runs
 from convlab.training.job import Failure, Given, Job
 from convlab.training.journal import Change
 from convlab.training.lifeline import end, kin_of
+from convlab.training.metrics import Score
 from convlab.training.run import Run
 from convlab.training.threads import AVAILABLE
 from convlab.training.trainer import Criterion
@@ -44,11 +45,12 @@ def fit_in_processes(
     data: object,
     spec: TrainSpec | None,
     criterion: Criterion | None,
+    metrics: Mapping[str, Score] | None,
     journal: Sequence[Change],
     processes: int,
 ) -> Run:
     """Train in `processes` processes and wait; the run as it ended, its error not raised yet. See `convlab.fit`."""
-    run = Run(model, data, spec, criterion=criterion, journal=journal)
+    run = Run(model, data, spec, criterion=criterion, metrics=metrics, journal=journal)
     _check(run, processes)
     run._trainer.threads = run.spec.threads or min(run.threads, _threads(processes))
     run.keep_start()
@@ -56,7 +58,7 @@ def fit_in_processes(
     with tempfile.TemporaryDirectory(prefix="convlab-", ignore_cleanup_errors=True) as folder:
         job = Job(Path(folder))
         run.save(job.start)
-        digest = job.write(Given(model, run.data, criterion, journal))
+        digest = job.write(Given(model, run.data, criterion, journal, run._trainer.scoring.own))
         with on_loan(model):
             interrupted, code = _wait(job, _begin(job, digest, processes))
         return _outcome(run, job, interrupted, code, criterion)
@@ -129,7 +131,10 @@ def _outcome(run: Run, job: Job, interrupted: bool, code: int | None, criterion:
     found = saved_runs(job.saved) if job.saved.exists() else []
     failure = job.failure
     if found:
+        scoring = run._trainer.scoring
         run = Run.load(found[0].path, run.model, run.data, criterion=criterion)
+        run._trainer.scoring = scoring
+        run.history.scores = job.scores or run.history.scores
     if run.ended and failure is None:
         return run
     if failure is None and not interrupted:

@@ -24,6 +24,7 @@ from torch.distributed.distributed_c10d import _set_pg_timeout
 
 from convlab.data.sources import DatasetSource
 from convlab.training.autosave import saved_runs
+from convlab.training.epoch_metrics import Scoring
 from convlab.training.job import Job
 from convlab.training.lifeline import Kin, follow, kin_of
 from convlab.training.peers import OwnPart, PeerError, Peers, together
@@ -80,6 +81,7 @@ def rank(job: Job, digest: str) -> None:
         return
     _meet("nccl" if run.device.type == "cuda" else "gloo", number, count)
     trainer = run._trainer
+    trainer.scoring = Scoring(run.data.classes, given.metrics)
     trainer.peers = Peers(run.device, job.stop.exists, partial(run.stop, wait=False))
     done = trainer.history.num_steps
     run._to_replay.extend(one for one in given.journal if one.step > done or not found)
@@ -87,6 +89,8 @@ def rank(job: Job, digest: str) -> None:
         run.snapshots.budget = 0
         trainer.scores.put((0.0, 0, 0, 0))
     run.start().wait()
+    if number == 0:
+        job.keep_scores(run.metrics)
     if run.error is not None and not isinstance(run.error, PeerError):
         job.fail(number, run.error)
     elif run.autosave is not None and run.autosave.failed:

@@ -85,6 +85,15 @@ def assert_alike(run, single):
     assert run.best.epoch == single.best.epoch
 
 
+def assert_scored_alike(found, wanted):
+    assert [one.epoch for one in found] == [one.epoch for one in wanted]
+    assert found.best.epoch == wanted.best.epoch
+    for one, other in zip(found, wanted, strict=True):
+        assert one.scores == pytest.approx(other.scores, rel=1e-4)
+        assert one.scores["size"] > 0
+        np.testing.assert_array_equal(one.metrics.confusion, other.metrics.confusion)
+
+
 def summed(output, target):
     """A criterion that no module has."""
     return ((output - torch.eye(10)[target]) ** 2).sum(1).mean()
@@ -137,11 +146,14 @@ def test_two_processes_have_the_curve_and_the_weights_of_one(case):
     data, spec, criterion, journal = CASES[case]
     if criterion is not None:
         criterion = lambda output, target, own=criterion: own(output, target)  # noqa: E731
-    single = fit(plain(), data, spec, criterion=criterion, journal=journal)
+    own = {"size": lambda outputs, targets, power=2: outputs.abs().pow(power).mean()}
+    single = fit(plain(), data, spec, criterion=criterion, metrics=own, journal=journal)
     model = plain()
-    run = fit(model, data, spec, criterion=criterion, journal=journal, processes=2)
+    run = fit(model, data, spec, criterion=criterion, metrics=own, journal=journal, processes=2)
     assert run.model is model
     assert_alike(run, single)
+    assert_scored_alike(run.metrics, single.metrics)
+    assert run.fork()._trainer.scoring.own == own
     assert len(set(single.history.lr.tolist())) > 1
 
 
@@ -243,9 +255,10 @@ def test_a_loader_is_refused():
         fit(plain(), (loader, None), processes=2)
 
 
-def test_metrics_are_refused():
-    with pytest.raises(SpecError, match=r"metrics=\['hits'\] .*processes=2.*processes=1"):
-        fit(plain(), some_digits(40), metrics={"hits": lambda outputs, targets: 0.0}, processes=2)
+def test_metrics_that_cannot_be_pickled_are_named():
+    held = threading.Lock()
+    with pytest.raises(TypeError, match="hands the metrics to other processes"):
+        fit(plain(), some_digits(40), metrics={"hits": lambda outputs, targets: held.locked()}, processes=2)
 
 
 @pytest.mark.parametrize("what", ["model", "criterion"])
