@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import ipywidgets as widgets
 
 from convlab.diagnosis.case import Case, case_of_model, case_of_run
-from convlab.diagnosis.diagnose import findings
+from convlab.diagnosis.diagnose import findings, topic_of
 from convlab.diagnosis.finding import Finding
 from convlab.diagnosis.signals import Signals
 from convlab.frontend.style import Style
@@ -143,9 +143,16 @@ class Advice(widgets.VBox):
         count = len(self.found)
         what = "the network, its data and settings, before training"
         if run is not None:
-            what = f"{html.escape(run.name)}, {run.history.num_epochs} epochs, {run.state}"
+            what = f"{run.name}, {run.history.num_epochs} epochs, {run.state}"
         told = f"{count} finding{'s' if count != 1 else ''}" if count else "Nothing to say: no rule has evidence"
-        self.heading.value = f'<strong role="status" aria-live="polite">{told}</strong> <span>{what}</span>'
+        status = f'<strong role="status" aria-live="polite">{told}</strong>'
+        self.heading.value = f"{status} <span>{html.escape(what)}</span>"
+        self._lab.advised = [
+            f"{told}; {what}",
+            *(f"{topic_of(one)}: {one.seen} Try {one.remedy.text}." for one in self.found),
+        ]
+        if run is None or run.ended or run.standing:
+            self._lab.saved.update_soon()
 
     # -- remedies -----------------------------------------------------------------------------------------------------
 

@@ -90,7 +90,8 @@ class Lab(widgets.VBox):
         self.criterion = criterion
         self.metrics = metrics
         self.opened_with = snapshot(self.model)
-        self.saved = Saved(lambda: (drawing(self.current), table(self.current, self.spec, self.title)))
+        self.advised: list[str] = []
+        self.saved = Saved(lambda: (drawing(self.current), table(self.current, self.spec, self.title, self.advised)))
         self.messages = Messages()
         self.curve = Curve()
         self._warned: Run | None = None

@@ -2,6 +2,7 @@
 
 import base64
 import html
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Final
 
@@ -43,29 +44,45 @@ def drawing(run: "Run | None") -> dict[str, str]:
     return {"image/png": _png(run), "text/plain": summary(run)}
 
 
-def table(run: "Run | None", spec: TrainSpec, title: str) -> dict[str, str]:
-    """The second of them: outcome, settings, changes, and the rules which hide what a reader does not need.
+def table(run: "Run | None", spec: TrainSpec, title: str, advice: Sequence[str] = ()) -> dict[str, str]:
+    """The second of them: outcome, settings, changes, advice, and the rules which hide what a reader does not need.
 
     Args:
         run: the run to show, or None before the first.
         spec: the settings as they stand.
         title: model and data in a few words.
+        advice: what the Advice panel said last, a line for what it looked at and one for each finding.
     """
     spec = run.settings if run is not None else spec
-    body = f'<style>{RULES}</style><div class="convlab-static">{_html(run, spec, title)}</div>'
+    body = f'<style>{RULES}</style><div class="convlab-static">{_html(run, spec, title)}{_advice(advice)}</div>'
     return {"text/html": body, "text/plain": _text(run, spec, title)}
 
 
 def _html(run: "Run | None", spec: TrainSpec, title: str, image: str = "") -> str:
     body = f"<p><strong>{html.escape(title)}</strong></p>"
     if run is not None:
-        body += f"<p>{html.escape(summary(run))}</p>"
+        body += f"<p>{html.escape(summary(run))}</p>{_scores(run)}"
     rows = "".join(f"<tr><th>{html.escape(n)}</th><td>{html.escape(v)}</td></tr>" for n, v in _rows(spec))
     body += f"{image}<details open><summary>Settings</summary><table>{rows}</table></details>"
     if run is not None and run.journal:
         changes = "".join(f"<li>step {c.step:,}: {html.escape(str(c))}</li>" for c in run.journal[-50:])
         body += f"<details open><summary>Changed during the run</summary><ul>{changes}</ul></details>"
     return body
+
+
+def _scores(run: "Run") -> str:
+    if not len(run.metrics) or not (run.ended or run.standing):
+        return ""
+    last = run.metrics[-1]
+    told = ", ".join(f"{name} {value:.4g}" for name, value in last.scores.items())
+    return f"<p>Validation in epoch {last.epoch:,}: {html.escape(told)}</p>" if told else ""
+
+
+def _advice(lines: Sequence[str]) -> str:
+    if not lines:
+        return ""
+    found = "".join(f"<li>{html.escape(line)}</li>" for line in lines[1:])
+    return f"<details open><summary>Advice: {html.escape(lines[0])}</summary><ul>{found}</ul></details>"
 
 
 def _text(run: "Run | None", spec: TrainSpec, title: str) -> str:

@@ -88,6 +88,20 @@ def test_a_setting_is_applied_for_the_next_run_from_the_first_weights_and_taken_
     assert lab.spec.lr == 1e-5
 
 
+def test_the_saved_notebook_tells_findings_and_scores(closing):
+    lab = bench("lr 0.00001", epochs=5)
+    closing(lab)
+    panel = opened(lab)
+    lab.run(wait=True).name = "<b>"
+    panel.look()
+    panel.settle()
+    told = lab.saved._outputs()[1]["text/html"]
+    assert "Validation in epoch 5: " in told
+    assert f"f1 {lab.current.metrics[-1].scores['f1']:.4g}" in told
+    assert "Advice: 1 finding; &lt;b&gt;, 5 epochs, finished" in told
+    assert html.escape(f"{panel.found[0].seen} Try ten times the learning rate") in told
+
+
 def test_an_edit_is_applied_in_a_run_that_goes_on(closing):
     lab = bench("first layer jumps", epochs=500)
     closing(lab)
