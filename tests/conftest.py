@@ -1,10 +1,15 @@
 """What holds for every test."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 
 import pytest
+
+# Where a shell began the tests in the background they would ignore Ctrl-C, and what they begin would, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Workers share the processors; torch is imported by nearly every file of a worker's share anyway.
 if "PYTEST_XDIST_WORKER" in os.environ:

@@ -21,10 +21,11 @@ def rewind(lab: Lab, step: int | None, run: Run | None) -> None:
         if run is None:
             raise LookupError("there is no run to look back in; lab.run() makes one.")
         _of_this_network(lab, run)
-        present = lab.spec_of_present or lab.spec
         found = run.rewind(step)
-        lab.spec_of_present = None if found is None else present
-        lab.show_spec(present if found is None else found.state.settings)
+        with lab.settings.moving:  # a change from a cell may come into force at this moment
+            present = lab.spec_of_present or lab.spec
+            lab.spec_of_present = None if found is None else present
+            lab.show_spec(present if found is None else found.state.settings)
         lab.timeline.show(lab.current)
     for panel in (*lab.looking, *lab.rewound):
         panel.refresh()

@@ -51,10 +51,17 @@ class Wishes:
                 elif change.name not in dict(self._wishes):
                     # These three move one another.
                     names = SCHEDULED if change.name in SCHEDULED else (change.name,)
-                    self.show(self._lab.spec.replace(**{name: getattr(run.settings, name) for name in names}))
+                    self._take_over({name: getattr(run.settings, name) for name in names})
             # A wish for what is in force already is never written in the journal.
             while self._wishes and getattr(run.settings, self._wishes[0][0]) == self._wishes[0][1]:
                 del self._wishes[0]
+
+    def _take_over(self, in_force: dict[str, Any]) -> None:
+        lab = self._lab
+        if lab.spec_of_present is None:
+            self.show(lab.spec.replace(**in_force))
+        else:  # the controls show the past
+            lab.spec_of_present = lab.spec_of_present.replace(**in_force)
 
     def show(self, spec: TrainSpec) -> None:
         """Move the controls to what is in force, without asking the run for it."""

@@ -59,8 +59,10 @@ def num_threads(mult_adds_per_step: int, available: int = AVAILABLE) -> int:
 @contextmanager
 def own_threads(count: int) -> Iterator[None]:
     """Let torch compute with `count` threads in the calling thread; the process's number is back after the last run."""
+    # A thread that computes for the first time takes the process's number, another run's perhaps: let it do so now.
+    here = torch.get_num_threads()
     with _lock:
-        _outside.append(_outside[0] if _outside else torch.get_num_threads())
+        _outside.append(_outside[0] if _outside else here)
         torch.set_num_threads(count)
     try:
         yield

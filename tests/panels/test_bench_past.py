@@ -89,6 +89,20 @@ def test_a_paused_run_that_was_looked_back_in_goes_on_as_if_nothing_had_been(lab
     assert again.history.train_loss.tolist() == lab.current.history.train_loss.tolist()
 
 
+def test_what_a_cell_sets_while_one_looks_back_is_shown_with_the_present(lab):
+    for _ in range(5):
+        lab.step()
+    lab.rewind(0)
+    lab.current.set(lr=0.02, epochs=7)
+    give_up = time.monotonic() + 20
+    while len(lab.current.journal) < 2 and time.monotonic() < give_up:
+        time.sleep(0.01)
+    assert lab.spec.lr == 0.05
+    lab.rewind()
+    assert (lab.spec.lr, lab.spec.epochs) == (0.02, 7) == (lab.current.settings.lr, lab.current.settings.epochs)
+    lab.stop()
+
+
 def test_what_cannot_be_is_said_in_the_panel_and_raised_by_the_method(lab):
     with pytest.raises(LookupError, match="no run to look back in"):
         lab.rewind(0)

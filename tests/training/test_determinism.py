@@ -16,6 +16,7 @@ from convlab.models.gallery import lenet
 from convlab.spec import TrainSpec
 from convlab.training.fit import fit
 from convlab.training.run import Run
+from convlab.training.threads import own_threads
 
 pytestmark = pytest.mark.timeout(200)
 
@@ -269,3 +270,23 @@ def test_listeners_in_other_threads_read_while_it_trains():
         reader.join()
     assert not errors
     assert run.history.train_loss.tolist() == trained(spec=run.spec)[0]
+
+
+def test_a_run_that_begins_beside_another_computes_with_its_own_number_of_threads_from_the_first():
+    begun, changed, found = threading.Event(), threading.Event(), []
+
+    def second():
+        with own_threads(1):
+            begun.set()
+            assert changed.wait(30)
+            torch.randn(10).sum()
+            found.append(torch.get_num_threads())
+
+    with own_threads(2):
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert begun.wait(30)
+        torch.set_num_threads(2)  # as at each of the other's steps
+        changed.set()
+        thread.join()
+    assert found == [1]
