@@ -1,4 +1,4 @@
-"""Fixtures of the browser tests: a server a session, a browser a file, a fresh context and notebook a test."""
+"""Fixtures of the browser tests: a server and a browser a session, a fresh notebook and kernel a test."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -6,9 +6,9 @@ from typing import Any
 
 import nbformat
 import pytest
-from harness import ARTIFACTS, CHROMIUM, CHROMIUM_ARGS, NotebookPage
+from harness import ARTIFACTS, CHROMIUM, CHROMIUM_ARGS, VIEWPORT, NotebookPage
 from kernelspecs import install_ipykernel, write_kernelspec
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, Playwright, expect, sync_playwright
 from servers import App, JupyterServer
 
 OUTCOME = pytest.StashKey[pytest.TestReport]()
@@ -34,14 +34,45 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(600))
 
 
+class Kept:
+    """The browser, and a tab in JupyterLab, from one test to the next."""
+
+    def __init__(self) -> None:
+        self._playwright: Playwright | None = None
+        self._browser: Browser | None = None
+        self.page: NotebookPage | None = None
+
+    def browser(self) -> Browser:
+        """Begun when it is first asked for."""
+        if self._browser is None:
+            self._playwright = sync_playwright().start()
+            self._browser = self._playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
+        return self._browser
+
+    def end(self) -> None:
+        """End both."""
+        if self._browser is not None and self._playwright is not None:
+            self._browser.close()
+            self._playwright.stop()
+        self._browser = self._playwright = self.page = None
+
+
+KEPT = Kept()
+
+
 # A sync Playwright leaves its event loop marked as running in this thread, which breaks asyncio.run elsewhere:
-# it must end with the file, before tests of other rooms begin.
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
-        yield chromium
-        chromium.close()
+# it must end before tests of other rooms begin.
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Any:
+    done = yield
+    if nextitem is None or "tests/browser/" not in nextitem.path.as_posix():
+        KEPT.end()
+    return done
+
+
+@pytest.fixture
+def browser() -> Browser:
+    return KEPT.browser()
 
 
 def _server(app: App, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]:
@@ -94,8 +125,10 @@ def notebook(label: str, request: pytest.FixtureRequest) -> NotebookMaker:
 def _page(
     browser: Browser, server: JupyterServer, label: str, request: pytest.FixtureRequest
 ) -> Iterator[NotebookPage]:
-    context = browser.new_context(viewport={"width": 1200, "height": 1000})
-    page = NotebookPage(context, server, label)
+    kept = KEPT.page if server.app == "lab" else None
+    page = kept or NotebookPage(browser.new_context(viewport=VIEWPORT), server, label)
+    page.begin(label)
+    is_kept = False
     try:
         yield page
         report = request.node.stash.get(OUTCOME, None)
@@ -105,8 +138,12 @@ def _page(
             (ARTIFACTS / f"{label}-failed.log").write_text(f"{server.log_tail()}\n\nconsole:\n{console}\n")
         else:
             page.assert_clean()
+            is_kept = page.put_away()
     finally:
-        context.close()
+        if not is_kept:
+            page.close()
+        if server.app == "lab":
+            KEPT.page = page if is_kept else None
         server.end_sessions(wait=False)
 
 

@@ -5,11 +5,11 @@ import re
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from jupyter_client.blocking.client import BlockingKernelClient
 from kernel_eval import evaluate
-from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, expect
+from playwright.sync_api import BrowserContext, ConsoleMessage, Frame, Locator, Page, expect
 from servers import THEMES, JupyterServer
 
 SECOND = 1000
@@ -53,6 +53,23 @@ _KERNEL_READY = """() => {
     const kernel = session?.session?.kernel;
     return kernel?.connectionStatus === 'connected' && kernel.status === 'idle' && session.isReady;
 }"""
+# Without a question about unsaved changes.
+_CLEAR = """async () => {
+    for (const widget of [...window.jupyterapp.shell.widgets('main')]) {
+        await widget.context?.sessionContext?.shutdown().catch(() => null);
+        widget.dispose();
+    }
+    return !document.querySelector('.jp-Dialog');
+}"""
+_OPEN = """([path, address]) => {
+    history.replaceState(null, '', address);
+    return window.jupyterapp.commands.execute('docmanager:open', {path}).then(() => null);
+}"""
+_IS_OPEN = """path => {
+    const context = window.jupyterapp.shell.currentWidget?.context;
+    return context?.path === path && context.isReady && !!document.querySelector('.jp-Notebook .jp-Cell');
+}"""
+VIEWPORT: Final = {"width": 1200, "height": 1000}
 _RUN = """([name, command, index]) => {
     const notebook = window.jupyterapp.shell.currentWidget.content;
     if (index !== null) { notebook.deselectAll(); notebook.activeCellIndex = index; }
@@ -65,16 +82,18 @@ _RUN = """([name, command, index]) => {
 class NotebookPage:
     """One browser tab on one notebook of one server; every wait ends within ``timeout`` seconds.
 
+    JupyterLab takes six seconds of a processor to load, so that its tab is kept from test to test, with `begin` and
+    `put_away`, as long as nothing was done to it but with the notebook.
+
     ``tab`` is Playwright's page, for locators of the test's own. ``console`` holds what the page wrote there,
     ``foreign`` each request that left the machine; `assert_clean` looks at both.
     """
 
     def __init__(self, context: BrowserContext, server: JupyterServer, label: str, timeout: float = 60) -> None:
-        self.server, self.label = server, label
-        self.console: list[str] = []
-        self.foreign: list[str] = []
-        self.notebook = ""
-        self._allowed = list(KNOWN_NOISE[server.app])
+        self.server = server
+        self.begin(label)
+        self._loaded: tuple[str, str] | None = None
+        self._is_kept = False
         self._loopback = r"(https?|wss?)://127\.0\.0\.1[:/]|data:|blob:|about:|file:"
         if server.app in KNOWN_FOREIGN:
             self._loopback += "|" + KNOWN_FOREIGN[server.app]
@@ -83,9 +102,38 @@ class NotebookPage:
         context.on("request", lambda request: self._note_request(request.url))
         context.add_init_script(_KERNEL_SWITCH)
         self.tab: Page = context.new_page()
+        self.tab.on("framenavigated", self._note_navigation)
         self.tab.on("console", self._note_console)
         self.tab.on("pageerror", lambda error: self.console.append(f"uncaught: {error}"))
         self.tab.on("websocket", lambda socket: self._note_request(socket.url))
+
+    def begin(self, label: str) -> None:
+        """Another test."""
+        self.label = label
+        self.console: list[str] = []
+        self.foreign: list[str] = []
+        self.notebook = ""
+        self._allowed = list(KNOWN_NOISE[self.server.app])
+
+    def put_away(self) -> bool:
+        """Close what the test opened; whether the tab can be used again."""
+        if self.server.app != "lab" or self._loaded is None:
+            return False
+        self._context.clear_permissions()
+        self.tab.set_viewport_size(VIEWPORT)
+        if not self.tab.evaluate(_CLEAR):
+            return False
+        self.set_theme("light")
+        self._is_kept = self._loaded is not None
+        return self._is_kept
+
+    def close(self) -> None:
+        """Close the tab and all that belongs to it."""
+        self._context.close()
+
+    def _note_navigation(self, frame: Frame) -> None:
+        if frame == self.tab.main_frame:
+            self._loaded = None
 
     def _note_request(self, url: str) -> None:
         if not re.match(self._loopback, url):
@@ -119,13 +167,21 @@ class NotebookPage:
         if self.server.app == "voila":
             self.tab.goto(self.server.address(f"voila/render/{notebook}"))
             return
-        self.server.write_settings(theme=theme, subshells=subshells)
         place = "doc/tree" if self.server.app == "lab" else "notebooks"
-        self.tab.goto(self.server.address(f"{place}/{notebook}", reset="", convlab_kernel=str(kernel).lower()))
+        address = self.server.address(f"{place}/{notebook}", reset="", convlab_kernel=str(kernel).lower())
+        can_stay, self._is_kept = self._is_kept and kernel and self._loaded == (theme, subshells), False
+        if can_stay:
+            self.tab.evaluate(_OPEN, [notebook, address])
+            self.tab.wait_for_function(_IS_OPEN, arg=notebook)
+            self.wait_for_kernel()
+            return
+        self.server.write_settings(theme=theme, subshells=subshells)
+        self.tab.goto(address)
         self.tab.wait_for_selector(".jp-Notebook .jp-Cell")
         self.tab.wait_for_function("() => !!window.jupyterapp?.shell.currentWidget?.context?.isReady")
         if kernel:
             self.wait_for_kernel()
+            self._loaded = theme, subshells
         else:
             self.allow_console(NO_KERNEL_NOISE)
 
@@ -206,6 +262,7 @@ class NotebookPage:
             "deviceScaleFactor": factor,
             "mobile": False,
         }
+        self._loaded = None
         self._context.new_cdp_session(self.tab).send("Emulation.setDeviceMetricsOverride", metrics)
 
     # -- looking ---------------------------------------------------------------------------------------------

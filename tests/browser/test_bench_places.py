@@ -36,7 +36,6 @@ def steer(bench: Bench) -> None:
         (None, "disabled"),
         (None, "perComm"),
         ("7.3.0", "perCommTarget"),
-        ("7.1.0", "disabled"),
         ("6.30.1", "perCommTarget"),
     ],
 )
@@ -57,6 +56,11 @@ def test_with_every_kind_of_kernel(page, notebook, other_ipykernel, version, sub
 
 def test_in_notebook_7(notebook7, notebook):
     steer(open_bench(notebook7, notebook([LOAD, LAB])))
+    notebook7.save()
+    notebook7.allow_console("widget model|model not found|Could not find|Widget model")
+    notebook7.reopen_without_kernel()
+    expect(notebook7.output(1).locator("img")).to_be_visible()
+    expect(notebook7.output(1).locator(".convlab-static")).to_contain_text("stopped after")
 
 
 def test_in_voila(voila, notebook):
