@@ -11,6 +11,9 @@ import pytest
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# If it can, jsonschema, which nbformat needs, compiles a grammar of international addresses: two seconds a worker.
+sys.modules.setdefault("rfc3987_syntax", None)
+
 # Workers share the processors; torch is imported by nearly every file of a worker's share anyway.
 if "PYTEST_XDIST_WORKER" in os.environ:
     import torch
