@@ -105,8 +105,8 @@ from convlab.models.gallery import lenet
 from convlab.spec import TrainSpec
 from convlab.training.run import Run
 from convlab.training.threads import AVAILABLE
-data = torch.zeros(4, 1, 8, 8), torch.arange(4)
-print(AVAILABLE, Run(lenet(), (data, None), TrainSpec(batch_size=4096)).threads)
+part = torch.zeros(20, 1, 8, 8), torch.arange(20) % 10
+print(AVAILABLE, Run(lenet(), (part, part), TrainSpec(batch_size=4096)).threads)
 """
 
 
