@@ -11,13 +11,18 @@ from convlab.diagnosis.diagnose import EXPLAINS, TOPICS
 from convlab.diagnosis.planted import FAULTS, HEALTHY
 
 
+def followed(fault):
+    """The network and the seed whose remedy is followed."""
+    return next(iter(fault.nets)), 1
+
+
 @functools.cache
 def seen(fault, network, seed):
     """What speaks before training, or, where that is not it, after; the remedy; the last validation loss."""
     setup = fault.setup(network, seed)
     found, loss = convlab.diagnose(setup.model, setup.data, setup.spec), None
     early = any(one.rule in fault.rules for one in found)
-    if fault.helps or not early:
+    if not early or (fault.helps and (network, seed) == followed(fault)):
         run = setup.run()
         found = found if early else convlab.diagnose(run)
         loss = math.inf if run.state == "failed" else run.history.epochs[-1].valid_loss
@@ -62,8 +67,8 @@ HELPED = [fault for fault in FAULTS if fault.helps]
 @pytest.mark.parametrize("fault", HELPED, ids=[fault.name for fault in HELPED])
 def test_following_the_remedy_helps(fault):
     """In the first network; the benchmark counts it in all of them."""
-    _, remedy, loss = seen(fault, next(iter(fault.nets)), 1)
-    better = fault.setup(seed=1).with_remedy(remedy)
+    _, remedy, loss = seen(fault, *followed(fault))
+    better = fault.setup(*followed(fault)).with_remedy(remedy)
     assert isinstance(better.model, torch.nn.Module)
     assert better.run().history.epochs[-1].valid_loss < loss
 
