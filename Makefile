@@ -4,6 +4,9 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .PHONY: help lab demo test check lint bench frontend clean
 
+# Some hundred processes import convlab in its tests; each would compile it again.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV ?= .venv
 # The build of PyTorch that is installed first, so that nothing else chooses one.
 TORCH ?= torch==2.13.0

@@ -11,8 +11,13 @@ import pytest
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Workers share the processors; torch is imported by nearly every file of a worker's share anyway.
+# If it can, jsonschema, which nbformat needs, compiles a grammar of international addresses: two seconds a worker.
+sys.modules.setdefault("rfc3987_syntax", None)
+
+# Workers share the processors, with what they begin, too: of two threads that wait for each other one waits for another
+# worker's. Torch is imported by nearly every file of a worker's share anyway.
 if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
     import torch
 
     torch.set_num_threads(1)

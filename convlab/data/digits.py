@@ -1,5 +1,8 @@
 """The 1,797 handwritten digits that come with scikit-learn: real pictures without a network."""
 
+import functools
+
+import numpy as np
 import torch
 
 from convlab.data.data import Data
@@ -19,9 +22,16 @@ def digits(*, valid_fraction: float = 0.2, seed: int = 0) -> Data:
     >>> digits()
     digits: 1x8x8, 10 classes. 1,437 samples train and 360 validate, stratified by class, seed 0.
     """
+    X, y = _read()
+    pictures = torch.from_numpy(X).float().div(16).reshape(-1, 1, 8, 8)
+    names = tuple(map(str, range(10)))
+    return split_arrays("digits", pictures, torch.tensor(y, dtype=torch.long), names, valid_fraction, seed)
+
+
+@functools.cache
+def _read() -> tuple[np.ndarray, np.ndarray]:
+    """Both arrays, to be copied: scikit-learn parses a text file each time."""
     from sklearn.datasets import load_digits  # takes a second or more to import
 
     X, y = load_digits(return_X_y=True)
-    pictures = torch.from_numpy(X).float().div(16).reshape(-1, 1, 8, 8)
-    names = tuple(map(str, range(10)))
-    return split_arrays("digits", pictures, torch.from_numpy(y).long(), names, valid_fraction, seed)
+    return X, y

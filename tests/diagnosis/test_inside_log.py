@@ -99,6 +99,7 @@ def test_the_first_epoch_is_looked_at_and_a_budget_of_nothing_ends_it_there():
     assert everything.share > 0
 
 
+@pytest.mark.slow
 def test_a_budget_is_kept():
     run = Run(lenet(), "digits", TrainSpec(epochs=60))
     log = watch_inside(run, 0.02)

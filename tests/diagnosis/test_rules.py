@@ -213,6 +213,7 @@ def test_a_diagnosis_changes_no_run(optimizer):
     assert all(torch.equal(a, b) for a, b in zip(before, everything(run), strict=True))
 
 
+@pytest.mark.slow
 def test_a_run_that_trains_is_watched_by_its_curve_only_and_goes_on():
     spec = TrainSpec(epochs=30, lr=0.01, threads=1)
     alone = Run(dropping(), "digits", spec).start().wait()
@@ -304,6 +305,7 @@ def test_a_remedy_in_words_only():
     assert Remedy("doing", edits=(Edit("0", {"stride": 1}),)).can_be_applied
 
 
+@pytest.mark.slow
 def test_every_picture_can_be_drawn():
     drawn = 0
     for fault in FAULTS:

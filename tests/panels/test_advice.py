@@ -230,6 +230,7 @@ def test_the_tour_is_stopped_and_waits_for_a_run(closing):
     assert not tour.begin_button.disabled
 
 
+@pytest.mark.slow
 def test_a_card_stays_in_its_place_while_its_numbers_move(closing):
     lab = bench("lr 0.00001", epochs=500)
     closing(lab)

@@ -140,6 +140,7 @@ def test_a_state_lies_in_a_file(benches, tmp_path):
 
 @given(net_specs.chains(), st.integers(0, 2**63 - 1), st.data())
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@pytest.mark.slow
 def test_random_edits_of_random_networks_are_made_again_bit_for_bit(spec, seed, data):
     live = bind(build(spec, seed), (1, *spec.input_size))
     for _ in range(data.draw(st.integers(1, 4))):

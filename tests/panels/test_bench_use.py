@@ -24,6 +24,7 @@ def lab():
     lab.close()
 
 
+@pytest.mark.slow
 def test_all_panels_are_of_the_new_network_and_the_old_ones_are_closed(lab):
     for title in TITLES:
         lab.tabs.show(title)
@@ -96,6 +97,7 @@ def test_what_does_not_fit_leaves_the_bench_as_it_was(lab):
     assert lab.model is model
 
 
+@pytest.mark.slow
 def test_a_bench_opens_with_a_recipe_or_a_name_and_its_state_tells_it():
     for given in ("resnet", NetSpec((1, 8, 8), num_classes=10, blocks=Block.ladder(4))):
         lab = Lab(given, "digits", SPEC)

@@ -123,6 +123,7 @@ def test_any_clicks_leave_a_network_that_can_be_and_controls_that_show_it(panel,
         assert panel.controls["kind"].value == block.kind
 
 
+@pytest.mark.slow
 def test_use_puts_it_on_the_bench():
     lab = Lab(data="digits", spec=TrainSpec(epochs=1, batch_size=200))
     panel = lab.tabs.show("Build")

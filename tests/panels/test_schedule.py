@@ -165,6 +165,7 @@ def far_values(control: Any, argument: Any) -> list[Any]:
 
 @given(st.data())
 @settings(deadline=None, max_examples=120)
+@pytest.mark.slow
 def test_whatever_a_hand_does_there_is_a_curve_or_a_sentence(data: st.DataObject) -> None:
     bench = Bench()
     panel = bench.panel

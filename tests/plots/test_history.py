@@ -99,6 +99,7 @@ def test_a_run_in_one_picture():
     assert len(lines(right)["validation"]) == 2
 
 
+@pytest.mark.slow
 def test_drawn_while_it_trains_from_another_thread():
     run = Run(lenet(), "digits", TrainSpec(epochs=10**6)).start()
     errors = []

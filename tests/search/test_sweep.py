@@ -125,6 +125,7 @@ def test_an_infinite_validation_loss_is_no_result(tmp_path) -> None:
     assert sweep.best is None
 
 
+@pytest.mark.slow
 def test_hopeless_trials_are_ended_early(tmp_path) -> None:
     spec = SPEC.replace(epochs=4)
     sweep = _sweep(tmp_path, data="digits", spec=spec, space={"lr": (1e-5, 0.2, "log")}).run(trials=12, workers=0)

@@ -20,6 +20,7 @@ entries = ranges | ranges.map(lambda pair: (*pair, "log")) | st.lists(numbers, m
 
 
 @given(st.dictionaries(st.text(min_size=1), entries, min_size=1))
+@pytest.mark.slow
 def test_a_space_comes_back_from_its_json(given_space) -> None:
     try:
         space = Space.of(given_space)

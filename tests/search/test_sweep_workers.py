@@ -164,6 +164,7 @@ def test_of_two_that_began_the_last_trial_one_lets_go(sweep) -> None:
     assert sweep.run(trials=2, workers=0).counts.finished == 2
 
 
+@pytest.mark.slow
 def test_a_worker_that_was_taken_for_dead_lets_go_and_works_on(tmp_path) -> None:
     seen = []
 

@@ -165,6 +165,7 @@ class Deadly(Dataset):
         return DATA.train.x[i], DATA.train.y[i]
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_fails_the_run_in_a_sentence():
     data = Deadly()
     run = Run(droppy(), DataLoader(data, batch_size=20, num_workers=2), SPEC)

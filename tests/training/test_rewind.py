@@ -140,6 +140,7 @@ def test_data_that_draw_random_numbers_go_on_from_where_they_were(data):
 
 @settings(max_examples=12, deadline=None)
 @given(st.data())
+@pytest.mark.slow
 def test_a_fork_of_a_fork_with_changes_is_told_by_its_recipe_and_its_journal(data):
     optimizer = data.draw(st.sampled_from(["sgd", "adamw"]))
     run = Run(droppy(), DATA, SPEC.replace(optimizer=optimizer)).start().wait()

@@ -203,6 +203,7 @@ def test_scripts_are_formatted_and_free_of_the_bench(tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_scripts_run_in_an_interpreter_of_their_own(tmp_path: Path):
     runs = [
         fit(lenet(), "digits", TrainSpec(epochs=1)),
@@ -226,6 +227,7 @@ def test_scripts_run_in_an_interpreter_of_their_own(tmp_path: Path):
     assert done.stdout.count("epoch ") == 4
 
 
+@pytest.mark.slow
 def test_writing_a_script_of_a_network_that_trains_meanwhile_changes_none_of_its_bits():
     def make():
         return net("resnet", input_size=(1, 8, 8), num_classes=10)

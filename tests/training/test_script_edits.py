@@ -36,7 +36,10 @@ def torch_left_as_it_was():
 # -- any journal ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["lenet", "resnet", "inception", "own", "own resnet", "own unet", "own excited"])
+LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in ("resnet", "inception", "own resnet", "own unet")]
+
+
+@pytest.mark.parametrize("name", ["lenet", "own", "own excited", *LARGE])
 @FEW
 @given(data=st.data())
 def test_any_edits_and_settings(name, data, tmp_path_factory):

@@ -27,6 +27,7 @@ def test_a_script_without_weights_is_one_file(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["train.py"]
 
 
+@pytest.mark.slow
 def test_weights_lie_beside_the_script_that_loads_them(tmp_path):
     save_script(LOADS, tmp_path / "train.py", weights=state)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["train.py", WEIGHTS]

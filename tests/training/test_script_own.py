@@ -75,6 +75,7 @@ for path in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_losses_are_the_same_bits(runs, tmp_path: Path):
     paths = []
     for number, (name, (run, data)) in enumerate(runs.items()):

@@ -98,11 +98,25 @@ def in_a_new_thread(function):
     return result[0]
 
 
-@pytest.mark.parametrize(("told", "expected"), [("3", "3"), ("many", None)])
-def test_available_is_told_by_the_environment_not_by_torch(told, expected):
-    code = "import torch; torch.set_num_threads(7); from convlab.training.threads import AVAILABLE; print(AVAILABLE)"
+TOLD = """
+import torch
+torch.set_num_threads(7)
+from convlab.models.gallery import lenet
+from convlab.spec import TrainSpec
+from convlab.training.run import Run
+from convlab.training.threads import AVAILABLE
+part = torch.zeros(20, 1, 8, 8), torch.arange(20) % 10
+print(AVAILABLE, Run(lenet(), (part, part), TrainSpec(batch_size=4096)).threads)
+"""
+
+
+@pytest.mark.parametrize("told", ["3", "many"])
+def test_available_is_told_by_the_environment_not_by_torch(told):
     env = {**os.environ, "OMP_NUM_THREADS": told}
-    command = [sys.executable, "-W", "ignore", "-c", code]
+    command = [sys.executable, "-W", "ignore", "-c", TOLD]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == (expected or str(len(os.sched_getaffinity(0))))
+    available = 3 if told == "3" else len(os.sched_getaffinity(0))
+    work = mult_adds(lenet(), torch.zeros(1, 1, 8, 8)) * 4096
+    assert work > 2 * WORK_PER_THREAD
+    assert done.stdout.split() == [str(available), str(min(available, 1 + work // WORK_PER_THREAD))]
