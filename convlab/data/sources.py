@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 from typing_extensions import override
 
+from convlab.models.streams import drawing
+
 # Gathering many batches at once is what makes indexing cheap. On the CPU memory must stay small enough to be taken from
 # what the last chunk freed: fresh pages cost more than the copy (benchmarks/feeding.py).
 _CHUNK_BYTES = {"cpu": 2**20}
@@ -213,7 +215,12 @@ def generators_untouched(loader: DataLoader[Any] | None = None) -> Iterator[None
     Covers Python's, numpy's and torch's own (on the CPU), and the loader's, if it has one.
     """
     own = loader.generator if loader is not None else None
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state(), own and own.get_state()
+    with drawing:
+        yield from _untouched(own)
+
+
+def _untouched(own: torch.Generator | None) -> Iterator[None]:
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state(), None if own is None else own.get_state()
     try:
         random.seed(0)
         np.random.seed(0)

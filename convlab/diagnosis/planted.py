@@ -19,6 +19,7 @@ from convlab.data.sources import TensorSource
 from convlab.diagnosis.finding import Remedy
 from convlab.limits import check_choice
 from convlab.models.gallery import lenet, net
+from convlab.models.streams import own_stream
 from convlab.schedule_spec import ScheduleSpec
 from convlab.spec import TrainSpec
 from convlab.training.fit import fit
@@ -81,8 +82,7 @@ class Fault:
         """
         network = next(iter(self.nets)) if network is None else network
         check_choice("network", network, tuple(self.nets))
-        with torch.random.fork_rng(devices=()):
-            torch.manual_seed(seed)
+        with own_stream(seed):
             model = self.nets[network](seed)
         return Setup(model, self.data(seed), SPEC.replace(**{**self.changes, "seed": seed}))
 

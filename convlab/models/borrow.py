@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn, optim
 from torch.nn.parameter import is_lazy
 
+from convlab.models.streams import stream_given_back
+
 
 @dataclass
 class Snapshot:
@@ -92,7 +94,7 @@ def borrowed(model: nn.Module, optimizer: optim.Optimizer | None = None) -> Iter
     state = copy.deepcopy(optimizer.state_dict()) if optimizer is not None else None
     host = random.getstate(), np.random.get_state()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with torch.random.fork_rng(devices):
+    with stream_given_back(devices):
         try:
             yield
         finally:

@@ -15,6 +15,7 @@ from convlab.models.branches import Concat
 from convlab.models.calls import BRANCHES, calls, made, source
 from convlab.models.drawing import drawings
 from convlab.models.plan import plan
+from convlab.models.streams import own_stream
 from convlab.models.trace import Trace, trace
 from convlab.net_spec import NetSpec
 
@@ -48,9 +49,7 @@ def build(spec: NetSpec, seed: int = 0) -> nn.Module:
     """
     _check_params(spec)
     planned = plan(spec)
-    with torch.random.fork_rng(devices=()):
-        # Not torch.manual_seed, which would reach the accelerators' generators too.
-        torch.default_generator.manual_seed(seed)
+    with own_stream(seed):
         network: nn.Module = made(planned.network)
         for drawing in drawings(spec.init, planned.weights):
             drawing.draw(network)

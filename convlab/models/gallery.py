@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-import torch
 from torch import nn
 
 from convlab.limits import SpecError, check_choice, check_known
 from convlab.models.build import build
+from convlab.models.streams import own_stream
 from convlab.net_spec import Block, Head, NetSpec
 
 
@@ -137,8 +137,7 @@ def lenet(in_channels: int = 1, num_classes: int = 10, input_size: int = 8, seed
     if input_size < 4:
         raise ValueError(f"input_size must be at least 4 to be pooled twice, got {input_size!r}; try input_size=8.")
     features = 32 * (input_size // 4) ** 2
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed)
+    with own_stream(seed):
         return nn.Sequential(
             OrderedDict(
                 conv1=nn.Conv2d(in_channels, 16, kernel_size=3, padding=1),

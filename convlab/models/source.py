@@ -11,7 +11,6 @@ from keyword import iskeyword
 from types import ModuleType
 from typing import Any, Final
 
-import torch
 from torch import Tensor, nn
 
 from convlab.models.branches import Add, Concat
@@ -19,6 +18,7 @@ from convlab.models.calls import calls, made, source
 from convlab.models.places import assigned, oddly_numbered, place
 from convlab.models.plan import Call
 from convlab.models.source_layers import changed, differences
+from convlab.models.streams import own_stream
 
 _Dropout = nn.modules.dropout._DropoutNd
 _PLAIN: Final = (bool, int, float, str, type(None))
@@ -51,8 +51,7 @@ class ModelSource:
         """The model with the weights that it draws after ``torch.manual_seed(seed)``; None where it cannot be made."""
         if self.call is None:
             return None
-        with torch.random.fork_rng(devices=()):
-            torch.default_generator.manual_seed(seed)
+        with own_stream(seed):
             try:
                 model = made(self.call, self.names)
                 return changed(model, self.layers, self.names) if isinstance(model, nn.Module) else None
@@ -110,7 +109,7 @@ def _layers(
     model: nn.Module, call: Call, classes: dict[str, type], dropout: Callable[[_Dropout], float] | None
 ) -> Mapping[str, Call | str] | None:
     """The layers by which `model` differs from what the call makes; None where these do not explain it."""
-    with torch.random.fork_rng(devices=()):
+    with own_stream():
         try:
             again = made(call, classes)
             if not isinstance(again, nn.Module):
@@ -160,7 +159,7 @@ def layer_call(layer: nn.Module) -> Call:
 
 def _alike(model: nn.Module, call: Call, classes: Mapping[str, type]) -> bool:
     """Whether the call makes the same layers with the same settings, and weights and buffers of the same sizes."""
-    with torch.random.fork_rng(devices=()):
+    with own_stream():
         try:
             again = made(call, classes)
         except Exception:  # arguments that do not go together, or a user's own constructor

@@ -27,6 +27,7 @@ from convlab.geometry import Box
 from convlab.models._trace.give_back import given_back
 from convlab.models._trace.inputs import with_values
 from convlab.models.borrow import borrowed
+from convlab.models.streams import own_stream
 from convlab.models.trace import Record, Trace
 
 _TRIES = 4
@@ -202,7 +203,6 @@ class _Probe:
         """Return the unit's values, one for each channel."""
         for buffer, was in self.buffers:  # BatchNorm in train mode averages the NaN of the last run
             buffer.copy_(was)
-        torch.manual_seed(0)
         args, kwargs = tree_unflatten([*self.leaves[: self.which], image, *self.leaves[self.which + 1 :]], self.spec)
         seen: list[Tensor] = []
         calls = 0
@@ -218,7 +218,9 @@ class _Probe:
         handle = self.model.get_submodule(self.path).register_forward_hook(look)
         self.num_runs += 1
         try:
-            self.model(*args, **kwargs)
+            with own_stream():
+                torch.manual_seed(0)  # the same dropout each time, on every device
+                self.model(*args, **kwargs)
         except _Reached:
             return seen[0]
         finally:

@@ -17,6 +17,7 @@ from convlab.models.borrow import borrowed
 from convlab.models.build import build
 from convlab.models.gallery import GALLERY
 from convlab.models.live import EditError
+from convlab.models.streams import own_stream
 from convlab.net_spec import Block, NetSpec
 from convlab.schedule_spec import ScheduleSpec
 from convlab.search.space import Space, Values
@@ -177,8 +178,7 @@ class Recipe:
         if isinstance(self.model, nn.Module):
             return copy.deepcopy(self.model)
         assert not isinstance(self.model, str | NetSpec)
-        with torch.random.fork_rng(devices=()):
-            torch.default_generator.manual_seed(seed)
+        with own_stream(seed):
             made = self.model(**{name: value for name, value in values.items() if name in self.structural})
         if not isinstance(made, nn.Module):
             raise TypeError(f"model(...) returned a {type(made).__name__}, not a torch.nn.Module; let it return one.")

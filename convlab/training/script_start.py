@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from convlab.models.borrow import Snapshot, private_copy
+from convlab.models.streams import own_stream
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
 _Dropout = nn.modules.dropout._DropoutNd
@@ -107,7 +108,7 @@ def refuses_one(model: nn.Module, input_size: tuple[int, ...]) -> bool:
 
 def _refuses(model: nn.Module, input_size: tuple[int, ...]) -> bool:
     device = next(model.parameters()).device
-    with torch.random.fork_rng(devices=()), torch.no_grad():
+    with own_stream(), torch.no_grad():
         try:
             model(torch.zeros(1, *input_size, device=device))
         except ValueError:  # what BatchNorm raises

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from convlab.models._edit.kinds import arguments_of
 from convlab.models._edit.plan import EditPlan, Rebuilt
 from convlab.models._edit.weights import Carry
+from convlab.models.streams import own_stream
 
 _MACHINERY = frozenset(vars(nn.Module()))
 _HOOKS = tuple(name for name in _MACHINERY if "hook" in name)
@@ -39,8 +40,7 @@ def commit(model: nn.Module, plan: EditPlan) -> list[Moved]:
     device, dtype = _home(model)
     made: dict[int, _Made] = {}
     moved: list[Moved] = []
-    with torch.random.fork_rng(devices=()), torch.no_grad():
-        torch.manual_seed(plan.edit.seed)
+    with own_stream(plan.edit.seed), torch.no_grad():
         rebuilt = {id(one.twin): one for one in plan.rebuilt}
         for module in plan.twin.model.modules():
             one = rebuilt.get(id(module))

@@ -17,6 +17,7 @@ from convlab.models._edit.errors import EditError
 from convlab.models._edit.kinds import why_not_plain
 from convlab.models._edit.plan import Base as Base
 from convlab.models.drawing import GAINS
+from convlab.models.streams import own_stream
 from convlab.models.trace import Record, Trace
 
 SCHEMES: Final = (
@@ -149,8 +150,7 @@ def redrawn(path: str, layer: Any, found: Trace, edit: Edit) -> list[nn.Paramete
     scheme = str(edit.settings.get("scheme", "default"))
     facts = init_facts(path, layer, found) if scheme.startswith("kaiming") else None
     weights = [p for p in layer._parameters.values() if p is not None]
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(edit.seed)
+    with own_stream(edit.seed):
         if scheme == "default":
             _draw_default(layer)
             return weights

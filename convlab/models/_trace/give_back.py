@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from convlab.models.streams import drawing
+
 # The mode is never changed by a trace, but a training thread may change it meanwhile: it must not be put back.
 _NOT_OURS = frozenset(("training",))
 # A forward does not touch a module's hooks, and there are many of those dicts.
@@ -51,11 +53,12 @@ def given_back(model: nn.Module, *, torch_stream: bool = False) -> Iterator[None
 @contextmanager
 def streams_given_back(*, torch_stream: bool = False) -> Iterator[None]:
     """Put back Python's and NumPy's random streams, and torch's if asked for."""
-    streams = _streams(torch_stream)
-    try:
-        yield
-    finally:
-        _put_streams_back(streams)
+    with drawing if torch_stream else nullcontext():
+        streams = _streams(torch_stream)
+        try:
+            yield
+        finally:
+            _put_streams_back(streams)
 
 
 def _has_own_code(model: nn.Module) -> bool:
