@@ -35,7 +35,7 @@ help:
 	@echo "make lab       install convlab and open JupyterLab on the first notebook"
 	@echo "make demo      run that notebook without a browser; writes artifacts/quickstart.html"
 	@echo "make test      everything that has to pass, Chromium and all"
-	@echo "make check     the part of it that takes less than two minutes"
+	@echo "make check     the quick part of it: some four minutes on two processors"
 	@echo "make bench     the performance claims, measured here"
 	@echo "make frontend  bundle convlab/frontend/src again after editing it"
 	@echo "make clean     remove what the others made, but for $(VENV)"
