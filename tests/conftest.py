@@ -11,7 +11,7 @@ import pytest
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# If it can, jsonschema, which nbformat needs, compiles a grammar of international addresses: two seconds a worker.
+# If it can, jsonschema, which nbformat needs, compiles a grammar of international addresses for each worker.
 sys.modules.setdefault("rfc3987_syntax", None)
 
 # Workers share the processors, with what they begin, too: of two threads that wait for each other one waits for another

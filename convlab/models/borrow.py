@@ -106,3 +106,9 @@ def borrowed(model: nn.Module, optimizer: optim.Optimizer | None = None) -> Iter
                 optimizer.load_state_dict(state)
             random.setstate(host[0])
             np.random.set_state(host[1])
+
+
+def has_own_code(module: nn.Module) -> bool:
+    """Whether calling `module` runs code that is not torch's: another class, a hook, a forward of its own."""
+    hooked = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    return bool(hooked) or "forward" in vars(module) or not type(module).__module__.startswith("torch.nn.modules.")

@@ -310,6 +310,7 @@ def use(lab: Lab, network: NetSpec | str | nn.Module | None, seed: int, data: ob
         lab.data = found
         lab.net, lab.seed, lab.model, lab.bound = net, seed, model, None
         lab.opened_with, lab.latest, lab.spec_of_present = snapshot(model), None, None
+        lab.advised = []
         for held in (lab.looking, lab.rewound, lab.following, lab.on_spec, lab.on_tab):
             held.clear()
         lab.settings.set_running(False)

@@ -14,7 +14,7 @@ import torch
 from numpy.random import mtrand
 from torch import nn
 
-from convlab.training.randomness import has_own_code
+from convlab.models.borrow import has_own_code
 
 
 class HostRandom:

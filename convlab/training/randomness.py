@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from convlab.models.borrow import has_own_code
+
 Torchlike = Callable[..., Any]
 
 _TAKES_GENERATOR: Final[frozenset[Torchlike]] = frozenset(
@@ -205,9 +207,3 @@ _MAY_DRAW: Final = (
 def may_draw(model: nn.Module) -> bool:
     """Whether `model` might draw random numbers: unknown code might, torch's own layers tell by their type."""
     return any(isinstance(module, _MAY_DRAW) or has_own_code(module) for module in model.modules())
-
-
-def has_own_code(module: nn.Module) -> bool:
-    """Whether calling `module` runs code that is not torch's: another class, a hook, a forward of its own."""
-    hooked = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    return bool(hooked) or "forward" in vars(module) or not type(module).__module__.startswith("torch.nn.modules.")

@@ -82,7 +82,7 @@ _RUN = """([name, command, index]) => {
 class NotebookPage:
     """One browser tab on one notebook of one server; every wait ends within ``timeout`` seconds.
 
-    JupyterLab takes six seconds of a processor to load, so that its tab is kept from test to test, with `begin` and
+    JupyterLab takes long to load, a notebook in it does not: the tab is kept from test to test, with `begin` and
     `put_away`, as long as nothing was done to it but with the notebook.
 
     ``tab`` is Playwright's page, for locators of the test's own. ``console`` holds what the page wrote there,

@@ -1,7 +1,10 @@
 """torch's default generator is one thread's at a time: what a seed makes, it makes whoever works beside it."""
 
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+import pytest
 import torch
 from torch import nn
 
@@ -14,20 +17,44 @@ from convlab.models.live import bind
 from convlab.models.streams import own_stream
 from convlab.net_spec import Block, NetSpec
 
+LENT = nn.Linear(1, 1)
+
+
+@contextmanager
+def beside(work: Callable[[], object]) -> Iterator[None]:
+    """Meanwhile, do it again and again in another thread."""
+    begun, over = threading.Event(), threading.Event()
+
+    def again():
+        while not over.is_set():
+            work()
+            begun.set()
+
+    thread = threading.Thread(target=again)
+    thread.start()
+    try:
+        assert begun.wait(30)
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def made():
+    return build(NetSpec(blocks=Block.ladder(4)), seed=1).conv1.weight
+
+
+def edited():
+    live = bind(lenet(), (1, 1, 8, 8))
+    live.edit("conv2", out_channels=40, seed=4)
+    return live.model.conv2.weight
+
 
 def drawn():
     with own_stream(4):
         first = torch.rand(3)
-        inside.set()
-        others.wait(0.02)
+        threading.Event().wait(0.02)  # time for another thread
         return torch.cat([first, torch.rand(3)])
-
-
-inside, others = threading.Event(), threading.Event()
-
-
-def make():
-    build(NetSpec(blocks=Block.ladder(4)), seed=1)
 
 
 def look_at_data():
@@ -40,60 +67,17 @@ def run_for_real():
         torch.rand(5)
 
 
-LENT = nn.Linear(1, 1)
-
-
 def give_back():
     with borrowed(LENT):
         pass
 
 
-def test_whatever_others_do_meanwhile():
-    alone = drawn()
-    works = (
-        lambda: build(NetSpec(blocks=Block.ladder(4))),
-        look_at_data,
-        run_for_real,
-        give_back,
-        lambda: lenet(seed=1),
-    )
-    for work in works:
-        inside.clear()
-        stop = threading.Event()
-
-        def beside(work=work, stop=stop):
-            assert inside.wait(30)
-            while not stop.is_set():
-                work()
-
-        thread = threading.Thread(target=beside)
-        thread.start()
-        try:
-            assert all(torch.equal(drawn(), alone) for _ in range(10))
-        finally:
-            stop.set()
-            thread.join()
-
-
-def test_an_edit_draws_the_same_beside_a_builder():
-    def edited():
-        live = bind(lenet(), (1, 1, 8, 8))
-        live.edit("conv2", out_channels=40, seed=4)
-        return live.model.conv2.weight.detach().clone()
-
-    alone, stop = edited(), threading.Event()
-
-    def beside():
-        while not stop.is_set():
-            build(NetSpec(blocks=Block.ladder(4)), seed=1)
-
-    thread = threading.Thread(target=beside)
-    thread.start()
-    try:
-        assert all(torch.equal(edited(), alone) for _ in range(30))
-    finally:
-        stop.set()
-        thread.join()
+@pytest.mark.parametrize("draw", [drawn, edited, made])
+@pytest.mark.parametrize("work", [made, edited, look_at_data, run_for_real, give_back])
+def test_a_seed_makes_the_same_whatever_others_do_meanwhile(draw, work):
+    alone = draw()
+    with beside(work):
+        assert all(torch.equal(draw(), alone) for _ in range(10))
 
 
 def test_it_stands_where_it_stood():

@@ -2,12 +2,12 @@
 
 import html
 import math
-import time
 
 import pytest
 import torch
 from ipywidgets.widgets.widget import _instances
 from torch import nn
+from waiting import until
 
 from convlab.diagnosis.finding import Remedy
 from convlab.diagnosis.planted import FAULTS
@@ -100,6 +100,9 @@ def test_the_saved_notebook_tells_findings_and_scores(closing):
     assert f"f1 {lab.current.metrics[-1].scores['f1']:.4g}" in told
     assert "Advice: 1 finding; &lt;b&gt;, 5 epochs, finished" in told
     assert html.escape(f"{panel.found[0].seen} Try ten times the learning rate") in told
+    lab.tabs.selected_index = 0
+    lab.use("shallow")
+    assert "Advice" not in lab.saved._outputs()[1]["text/html"]
 
 
 def test_an_edit_is_applied_in_a_run_that_goes_on(closing):
@@ -262,13 +265,11 @@ def test_while_it_trains_it_looks_when_it_is_time_and_at_the_end(closing):
     panel.settle()
     seen, panel._next = panel._seen, math.inf
     lab.run(wait=False)
-    while lab.current.history.num_epochs < 3:
-        time.sleep(0.01)
+    until(lambda: lab.current.history.num_epochs >= 3)
     panel.settle()
     assert panel._seen is seen
     panel._next = 0.0
-    while panel._seen is seen:
-        time.sleep(0.01)
+    until(lambda: panel._seen is not seen)
     panel.settle()
     lab.stop()
     panel.settle()

@@ -6,6 +6,7 @@ import time
 import pytest
 import torch
 from torch import nn
+from waiting import until
 
 from convlab.frontend.chart import MAX_GHOSTS
 from convlab.models.gallery import lenet
@@ -94,9 +95,7 @@ def test_what_a_cell_sets_while_one_looks_back_is_shown_with_the_present(lab):
         lab.step()
     lab.rewind(0)
     lab.current.set(lr=0.02, epochs=7)
-    give_up = time.monotonic() + 20
-    while len(lab.current.journal) < 2 and time.monotonic() < give_up:
-        time.sleep(0.01)
+    until(lambda: len(lab.current.journal) == 2)
     assert lab.spec.lr == 0.05
     lab.rewind()
     assert (lab.spec.lr, lab.spec.epochs) == (0.02, 7) == (lab.current.settings.lr, lab.current.settings.epochs)

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 
 import pytest
 import torch
@@ -10,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from torch import nn
+from waiting import until
 
 import convlab
 from convlab.models.borrow import restore, snapshot
@@ -36,13 +36,6 @@ class Complaints(logging.Handler):
 
     def emit(self, record):
         self.records.append(record)
-
-
-def wait_until(condition, timeout=20.0):
-    give_up = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < give_up, "it never came true"
-        time.sleep(0.002)
 
 
 class Hands(RuleBasedStateMachine):
@@ -135,7 +128,7 @@ class Hands(RuleBasedStateMachine):
 
     @rule()
     def settle(self):
-        wait_until(lambda: self.run is None or self.run.ended or self.run.state == "paused")
+        until(lambda: self.run is None or self.run.ended or self.run.state == "paused")
 
     @invariant()
     def never_two_runs(self):
@@ -159,7 +152,7 @@ class Hands(RuleBasedStateMachine):
                 assert control.value == value, name
         run = self.run
         if run is not None and run.state == "paused" and run.shown_step is None:
-            wait_until(lambda: run.state != "paused" or _alike(self.lab.spec, run.settings))
+            until(lambda: run.state != "paused" or _alike(self.lab.spec, run.settings))
             assert run.state != "paused" or self.lab.settings.controls["lr"].value == run.settings.lr
 
     def teardown(self):

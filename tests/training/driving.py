@@ -1,9 +1,9 @@
 """Watching a live run from a test."""
 
 import time
-from collections.abc import Callable
 
 import torch
+from waiting import until
 
 from convlab.spec import TrainSpec
 from convlab.training.run import Run
@@ -24,11 +24,3 @@ def goes_on(run: Run) -> None:
     """Wait for some more steps."""
     steps = run.history.num_steps
     until(lambda: run.history.num_steps > steps + 2)
-
-
-def until(condition: Callable[[], object], timeout: float = 30) -> None:
-    """Wait until `condition()` is true."""
-    end = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < end, "still not so"
-        time.sleep(0.002)

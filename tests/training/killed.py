@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 
 import torch
-from driving import until
 from test_rewind import droppy
 from textbook import some_digits
 from torch import nn
+from waiting import until
 
 from convlab.schedule_spec import ScheduleSpec
 from convlab.spec import TrainSpec

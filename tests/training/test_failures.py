@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from driving import goes_on, until
+from driving import goes_on
 from killed import large
 from test_rewind import droppy, losses
 from textbook import same, some_digits, state_of
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
+from waiting import until
 
 from convlab.spec import TrainSpec
 from convlab.training.autosave import saved_runs

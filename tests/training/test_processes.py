@@ -12,10 +12,10 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from driving import until
 from process_nets import Failing, PlantedError, Slow, Telling, plain
 from textbook import some_digits
 from torch.utils.data import DataLoader, TensorDataset
+from waiting import until
 
 from convlab.schedule_spec import ScheduleSpec
 from convlab.spec import SpecError, TrainSpec

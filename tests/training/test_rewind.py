@@ -5,12 +5,12 @@ import random
 import numpy as np
 import pytest
 import torch
-from driving import until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from textbook import same, some_digits, state_of
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
+from waiting import until
 
 from convlab.models.gallery import lenet
 from convlab.models.live import Edit

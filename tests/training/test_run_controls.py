@@ -5,9 +5,10 @@ import weakref
 
 import pytest
 import torch
-from driving import LONG, goes_on, stands_still, until
+from driving import LONG, goes_on, stands_still
 from textbook import some_digits
 from torch import nn
+from waiting import until
 
 from convlab.models.gallery import lenet
 from convlab.training.active import active_runs

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from driving import goes_on, until
+from driving import goes_on
 from textbook import same, some_digits, state_of
 from torch import nn
+from waiting import until
 
 from convlab.models.gallery import lenet
 from convlab.models.live import Edit, EditError

@@ -9,11 +9,12 @@ import time
 
 import pytest
 import torch
-from driving import goes_on, stands_still, until
+from driving import goes_on, stands_still
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from textbook import some_digits
+from waiting import until
 
 from convlab.models.gallery import lenet
 from convlab.spec import SpecError, TrainSpec

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from driving import until
 from test_rewind import SCHEDULES, Noisy, droppy, losses, noisy_loaders, plain_loaders
 from textbook import Regularised, made, same, some_digits, state_of
 from torch import nn
+from waiting import until
 
 from convlab.models.gallery import lenet, net
 from convlab.models.live import Edit

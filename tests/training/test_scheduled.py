@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from driving import until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_schedules import NAMES, SPECS
@@ -15,6 +14,7 @@ from textbook import made, same, some_digits, state_of, textbook_optimizer
 from torch import nn, optim
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
+from waiting import until
 
 from convlab.schedule_spec import ScheduleSpec
 from convlab.spec import SpecError, TrainSpec

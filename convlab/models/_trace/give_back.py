@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from convlab.models.borrow import has_own_code
 from convlab.models.streams import drawing
 
 # The mode is never changed by a trace, but a training thread may change it meanwhile: it must not be put back.
@@ -30,7 +31,7 @@ def given_back(model: nn.Module, *, torch_stream: bool = False) -> Iterator[None
     setting an attribute of it, which stays set. Parameters and buffers need no copy, as `OperatorMode` never writes to
     them; torch's stream is drawn from in a real forward at most.
     """
-    if not _has_own_code(model):
+    if not any(map(has_own_code, model.modules())):  # torch's own sets no attribute and draws from torch alone
         with streams_given_back(torch_stream=True) if torch_stream else nullcontext():
             yield
         return
@@ -59,17 +60,6 @@ def streams_given_back(*, torch_stream: bool = False) -> Iterator[None]:
             yield
         finally:
             _put_streams_back(streams)
-
-
-def _has_own_code(model: nn.Module) -> bool:
-    """Whether code runs in the forward that is not torch's own, which sets no attribute and draws from torch alone."""
-    return any(
-        not type(module).__module__.startswith("torch.nn.modules.")
-        or "forward" in module.__dict__
-        or module._forward_hooks
-        or module._forward_pre_hooks
-        for module in model.modules()
-    )
 
 
 # -- what other threads set meanwhile ---------------------------------------------------------------------------------
