@@ -43,10 +43,8 @@ class FindingCard(widgets.HBox):
 
     def show(self, finding: Finding, *, is_first: bool) -> None:
         """Show this one, as the first thing to look at or as one of the others."""
-        self.button.button_style = "primary" if is_first else ""
-        if finding == self.finding:
-            return
         self.finding = finding
+        self.button.button_style = "primary" if is_first else ""
         sure = html.escape(SURE[finding.confidence])
         self.text.value = (
             f"<h4><span class='convlab-topic'>{topic_of(finding)}</span> {html.escape(finding.seen)}</h4>"

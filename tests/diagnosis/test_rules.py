@@ -21,7 +21,7 @@ from convlab.diagnosis.diagnose import findings
 from convlab.diagnosis.finding import Remedy
 from convlab.diagnosis.inputs import DataFacts, leaking, unbalanced, unnormalised
 from convlab.diagnosis.planted import FAULTS
-from convlab.diagnosis.recipe import Recipe, activation_bytes, memory_short
+from convlab.diagnosis.recipe import Recipe, activation_bytes, lr_of_another_optimizer, memory_short
 from convlab.diagnosis.signals import first_weights
 from convlab.diagnosis.structure import Shape, padding_share, skips_pixels
 from convlab.models.gallery import lenet
@@ -175,6 +175,22 @@ def test_parts_that_fit_into_memory(batch, sample, free):
         part = found.remedy.changes["micro_batch_size"]
         assert activation_bytes(sample, part) <= 0.4 * free or part == 1
         assert 1 <= part <= batch
+
+
+@pytest.mark.parametrize(
+    ("lr", "level", "optimizer", "is_found"),
+    [
+        (0.3, 0.5, "adam", True),
+        (0.05, 0.5, "adamw", True),
+        (0.3, 0.2, "adam", False),  # it went well
+        (0.03, 0.5, "adam", False),  # high still, but for other reasons too
+        (0.3, 0.5, "sgd", False),
+    ],
+)
+def test_an_lr_that_suits_another_optimizer_where_the_loss_stands_high(lr, level, optimizer, is_found):
+    losses = np.full(12, level * math.log(10)) - 0.01 * np.arange(12)  # it neither jumps nor stands still
+    curve = replace(Curve.none(TrainSpec(optimizer=optimizer, lr=lr), math.log(10)), train=losses, valid=losses)
+    assert (lr_of_another_optimizer(Recipe(curve, 32, 45)) is not None) == is_found
 
 
 # -- nothing is changed -----------------------------------------------------------------------------------------------

@@ -80,6 +80,27 @@ def test_a_seed_makes_the_same_whatever_others_do_meanwhile(draw, work):
         assert all(torch.equal(draw(), alone) for _ in range(10))
 
 
+def test_who_gives_back_waits_for_who_draws():
+    lent, over, given_back = threading.Event(), threading.Event(), threading.Event()
+
+    def borrow():
+        with borrowed(LENT):
+            lent.set()
+            assert over.wait(30)
+        given_back.set()
+
+    alone, thread = drawn(), threading.Thread(target=borrow)
+    thread.start()
+    assert lent.wait(30)
+    with own_stream(4):
+        first = torch.rand(3)
+        over.set()
+        assert not given_back.wait(0.1)
+        drawings = torch.cat([first, torch.rand(3)])
+    thread.join()
+    assert torch.equal(drawings, alone)
+
+
 def test_it_stands_where_it_stood():
     before = torch.get_rng_state()
     with own_stream(1):

@@ -2,6 +2,7 @@
 
 import html
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,11 +10,14 @@ from ipywidgets.widgets.widget import _instances
 from torch import nn
 from waiting import until
 
+from convlab.diagnosis.diagnose import diagnose
 from convlab.diagnosis.finding import Remedy
 from convlab.diagnosis.planted import FAULTS
 from convlab.models.live import Edit, EditError
+from convlab.panels.finding_card import FindingCard
 from convlab.panels.lab import Lab
 from convlab.panels.remedies import apply
+from convlab.panels.tabs import close_whole
 from convlab.spec import TrainSpec
 from convlab.training.run import Run
 
@@ -86,6 +90,18 @@ def test_a_setting_is_applied_for_the_next_run_from_the_first_weights_and_taken_
     assert lab.current.spec.lr == pytest.approx(1e-4)
     panel.undo_button.click()
     assert lab.spec.lr == 1e-5
+
+
+def test_a_remedy_in_words_has_no_button():
+    (finding,) = diagnose(PLANTED["lr 0.00001"].setup().run())
+    card = FindingCard(lambda _: None)
+    card.show(replace(finding, remedy=Remedy("patience")), is_first=True)
+    assert card.button.layout.display == "none"
+    card.show(finding, is_first=True)
+    assert card.button.layout.display is None
+    card.show(replace(finding, picture=None), is_first=True)
+    assert card.picture.layout.display == "none"
+    close_whole(card)
 
 
 def test_the_saved_notebook_tells_findings_and_scores(closing):
