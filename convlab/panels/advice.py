@@ -143,7 +143,8 @@ class Advice(widgets.VBox):
         count = len(self.found)
         what = "the network, its data and settings, before training"
         if run is not None:
-            what = f"{run.name}, {run.history.num_epochs} epochs, {run.state}"
+            epochs = run.history.num_epochs
+            what = f"{run.name}, {epochs} epoch{'' if epochs == 1 else 's'}, {run.state}"
         told = f"{count} finding{'s' if count != 1 else ''}" if count else "Nothing to say: no rule has evidence"
         status = f'<strong role="status" aria-live="polite">{told}</strong>'
         self.heading.value = f"{status} <span>{html.escape(what)}</span>"

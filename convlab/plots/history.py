@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter
 
 from convlab.plots.figure import axes_or_new, new_figure
 from convlab.training.history import History
@@ -58,7 +58,7 @@ def plot_accuracy(history: History, ax: Axes | None = None, *, journal: Iterable
             steps, values = zip(*points, strict=True)
             ax.plot(steps, values, color=color, linestyle=line, marker="o", markersize=3, label=label)
     _mark(ax, journal)
-    ax.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g}%"))
     ax.set_xlabel("step")
     ax.set_ylabel("accuracy")
     ax.grid(alpha=0.25)

@@ -88,6 +88,14 @@ def test_hostile_names_are_text():
     assert png(ax.figure).startswith(b"\x89PNG")
 
 
+def test_ticks_of_an_accuracy_that_hardly_moves_differ():
+    run = Run(lenet(), "digits", TrainSpec(epochs=3, lr=1e-5)).start().wait()
+    figure = plot_run(run)
+    figure.draw_without_rendering()
+    ticks = [label.get_text() for label in figure.axes[1].get_yticklabels()]
+    assert len(set(ticks)) == len(ticks) > 2
+
+
 def test_a_run_in_one_picture():
     run = Run(lenet(), "digits", TrainSpec(epochs=2))
     run.set(lr=0.1).start().wait()
