@@ -135,7 +135,7 @@ print(run.state, run.history.num_steps, flush=True)
         home = tmp_path / str(number)
         process = subprocess.Popen(
             [sys.executable, "-c", script, home],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])])},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (HERE, *HERE.parents[:2])))},
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -20,7 +20,7 @@ pytestmark = [
 def chains(tmp_path_factory):
     done = subprocess.run(
         [sys.executable, HERE / "killed.py", tmp_path_factory.mktemp("killed")],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])])},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, (HERE, *HERE.parents[:2])))},
         stdout=subprocess.PIPE,
         text=True,
         check=True,

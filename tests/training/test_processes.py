@@ -212,7 +212,7 @@ def parent():
     """A training in another process, which ends with the test at the latest."""
     begun = subprocess.Popen(
         [sys.executable, HERE / "process_nets.py"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (HERE, *HERE.parents[:2])))},
     )
     yield begun
     end(begun.pid)
