@@ -11,7 +11,7 @@ import traitlets
 from convlab.frontend._asset import asset
 
 Value = int | float | str | bool | None
-Listener = Callable[[str, Value], None]
+Listener = Callable[[str, str, Value], None]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Choices:
     """One control: a slider over numbers, or a list of words.
 
     Attributes:
+        path: of the layer that it sets.
         name: the setting, by torch's name.
         label: what it is called.
         tooltip: what it does.
@@ -49,6 +50,7 @@ class Choices:
         slides: a slider; else a list to choose from.
     """
 
+    path: str
     name: str
     label: str
     tooltip: str
@@ -110,20 +112,22 @@ class LayerStrip(anywidget.AnyWidget):
         return {control["name"]: control for control in json.loads(self.controls)}
 
     def on_drag(self, act: Listener) -> None:
-        """Call ``act(name, value)`` at every move of a control."""
+        """Call ``act(path, name, value)`` at every move of a control of the layer at `path`."""
         self._on_drag = act
 
     def on_release(self, act: Listener) -> None:
-        """Call ``act(name, value)`` when a control is let go."""
+        """Call ``act(path, name, value)`` when a control is let go."""
         self._on_release = act
 
     def _told(self, _: Any, content: dict[str, Any], __: Any) -> None:
         act = {"drag": self._on_drag, "release": self._on_release}.get(str(content.get("type")))
         control = self.offered.get(str(content.get("name")))
-        # What comes from a page is not trusted to be one of the values that it was offered.
-        if act is not None and control is not None and content.get("value") in control["values"]:
-            act(control["name"], content["value"])
+        # What comes from a page is not trusted to be one of the values that it was offered. And a hand may let go of
+        # one layer's control when those of another have been sent already.
+        offered = control is not None and control["path"] == content.get("path")
+        if act is not None and control is not None and offered and content.get("value") in control["values"]:
+            act(control["path"], control["name"], content["value"])
 
 
-def _nobody(name: str, value: Value) -> None:
+def _nobody(path: str, name: str, value: Value) -> None:
     """Nobody listens yet."""

@@ -66,8 +66,8 @@ class Architecture(widgets.VBox):
         self._latest = Latest(self._on_error)
         self.strip = LayerStrip()
         self.strip.observe(lambda _: self._latest(self._open), "selected")
-        self.strip.on_drag(self.drag)
-        self.strip.on_release(lambda name, value: self._latest.also(lambda: self._commit(name, value)))
+        self.strip.on_drag(lambda *moved: self._latest(lambda: self._preview(*moved)))
+        self.strip.on_release(lambda *moved: self._latest.also(lambda: self._commit(*moved)))
         self.table = SummaryTable()
         self.table.on_pick(self.select)
         self.undo_button = widgets.Button(description="Undo", icon="undo", tooltip="Put the network back, bit for bit.")
@@ -95,7 +95,8 @@ class Architecture(widgets.VBox):
 
     def release(self, name: str, value: Any) -> None:
         """Set it, and return when the model is edited."""
-        self._latest.also(lambda: self._commit(name, value))
+        path = self.strip.selected
+        self._latest.also(lambda: self._commit(path, name, value))
         self.settle()
 
     def settle(self) -> None:
@@ -138,6 +139,7 @@ class Architecture(widgets.VBox):
             self.strip.controls = "[]"
             return
         if layer.fixed:
+            self.strip.controls = "[]"
             self._messages.note(f"{path} cannot be set: {layer.fixed}.")
             return
         self.strip.controls = self.strip.packed([self._control(path, name) for name in layer.settings])
@@ -150,7 +152,7 @@ class Architecture(widgets.VBox):
         values = positions(limit)
         slides = limit.low is not None and len(values) > 2
         high = f"Up to {values[-1]}: {limit.why_high}." if limit.why_high and slides else limit.why_high
-        return Choices(name, name, WORDS.get(name, ""), values, limit.value, limit.why_low, high, slides)
+        return Choices(path, name, name, WORDS.get(name, ""), values, limit.value, limit.why_low, high, slides)
 
     # -- in the panel's own thread ------------------------------------------------------------------------------------
 
@@ -158,8 +160,7 @@ class Architecture(widgets.VBox):
         planned = self.live.plan(Edit(path, {name: value}))
         self._show(planned.trace, _told(planned))
 
-    def _commit(self, name: str, value: Any) -> None:
-        path = self.strip.selected
+    def _commit(self, path: str, name: str, value: Any) -> None:
         layer = self.live.layers.get(path)
         if layer is None or layer.settings.get(name) == value:
             self.refresh()

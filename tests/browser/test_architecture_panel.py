@@ -34,9 +34,12 @@ def test_a_layer_is_dragged_edited_and_put_back(page, notebook):
     assert bench.eval("lab.model.conv2.out_channels") > 32
     assert bench.eval("lab.model.fc1.in_features == 4 * lab.model.conv2.out_channels")
     kernel = panel.get_by_label("kernel_size")
-    kernel.focus()
-    page.tab.keyboard.press("End")
+    kernel.press("End")
     expect(panel.locator(".convlab-strip-controls")).to_contain_text("Up to 5: pool2")
+    bench.expect_in_kernel("lab.model.conv2.kernel_size == (5, 5)")
+    # A control that is left nothing to slide over is another one now, and takes the keyboard from none.
+    expect(panel.get_by_role("combobox", name="stride")).to_be_disabled()
+    expect(kernel).to_be_focused()
     bench.screenshot("edited")
     bench.root.get_by_role("tab", name="Training").click()
     bench.press("Resume")
@@ -56,9 +59,9 @@ def test_a_layer_is_dragged_edited_and_put_back(page, notebook):
     bench.expect_in_kernel(f"lab.model.conv2.out_channels < {before}")
     assert bench.eval("lab.current.state") == "running"
     bench.expect_in_kernel("lab.model.fc1.in_features % lab.model.conv2.out_channels == 0")
-    for _ in range(4):
+    for left in (3, 2, 1, 0):
         panel.get_by_role("button", name="Undo").click()
-        page.tab.wait_for_timeout(500)
+        bench.expect_in_kernel(f"len(lab.edits) == {left}")
     expect(panel.get_by_role("button", name="Undo")).to_be_disabled()
     assert bench.eval(
         "(lab.model.conv2.out_channels, lab.model.conv2.kernel_size, type(lab.model.relu1).__name__)"

@@ -1,5 +1,7 @@
 """The architecture panel without a browser: drags that change nothing, releases that edit, in a run and alone."""
 
+import time
+
 import pytest
 import torch
 
@@ -42,7 +44,7 @@ def test_a_control_offers_what_is_possible_and_says_why_it_stops(panel):
 def test_a_drag_shows_the_difference_and_changes_nothing(panel):
     weights = [p.clone() for p in panel.live.model.parameters()]
     panel.select("conv2")
-    panel.strip._told(panel.strip, {"type": "drag", "name": "out_channels", "value": 48}, [])
+    panel.strip._told(panel.strip, {"type": "drag", "path": "conv2", "name": "out_channels", "value": 48}, [])
     panel.settle()
     assert card(panel, "conv2")["facts"][0] == "48 x 4 x 4"
     assert card(panel, "conv2")["before"][0] == "32 x 4 x 4"
@@ -54,7 +56,7 @@ def test_a_drag_shows_the_difference_and_changes_nothing(panel):
 def test_a_release_edits_and_undo_puts_back(panel):
     weights = [p.clone() for p in panel.live.model.parameters()]
     panel.select("conv2")
-    panel.strip._told(panel.strip, {"type": "release", "name": "out_channels", "value": 48}, [])
+    panel.strip._told(panel.strip, {"type": "release", "path": "conv2", "name": "out_channels", "value": 48}, [])
     panel.settle()
     assert panel.live.model.fc1.in_features == 192
     assert panel.strip.offered["out_channels"]["value"] == 48
@@ -71,14 +73,24 @@ def test_a_release_edits_and_undo_puts_back(panel):
 def test_what_a_page_was_not_offered_is_not_done(panel):
     panel.select("conv2")
     for content in (
-        {"type": "release", "name": "out_channels", "value": 33333},
-        {"type": "release", "name": "weight", "value": 3},
-        {"type": "hack", "name": "out_channels", "value": 48},
+        {"type": "release", "path": "conv2", "name": "out_channels", "value": 33333},
+        {"type": "release", "path": "conv2", "name": "weight", "value": 3},
+        {"type": "release", "path": "conv1", "name": "out_channels", "value": 48},
+        {"type": "hack", "path": "conv2", "name": "out_channels", "value": 48},
     ):
         panel.strip._told(panel.strip, content, [])
     panel.settle()
     assert panel.live.model.conv2.out_channels == 32
     assert panel.live.journal == ()
+
+
+def test_a_control_that_was_let_go_sets_its_own_layer_though_another_is_selected_at_once(panel):
+    panel.select("conv2")
+    panel._latest.also(lambda: time.sleep(0.1))
+    panel.strip._told(panel.strip, {"type": "release", "path": "conv2", "name": "out_channels", "value": 48}, [])
+    panel.select("conv1")
+    assert [str(edit) for edit in panel.live.journal] == ["conv2: out_channels=48"]
+    assert {control["path"] for control in panel.strip.offered.values()} == {"conv1"}
 
 
 def test_on_the_bench_an_edit_goes_into_the_run_and_reset_takes_it_back():

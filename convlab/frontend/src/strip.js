@@ -13,7 +13,7 @@ export default {
       model.set("selected", path);
       model.save_changes();
     });
-    const controls = new Controls((type, name, value) => model.send({ type, name, value }));
+    const controls = new Controls((type, { path, name }, value) => model.send({ type, path, name, value }));
     el.append(cards.root, controls.root);
     const draw = () => {
       cards.show(JSON.parse(model.get("cards")), model.get("selected"));

@@ -1,38 +1,53 @@
 import { element } from "../chart/element.js";
 
 /**
- * @typedef {{name: string, label: string, tooltip: string, values: any[], value: any, low: string, high: string,
- *   slides: boolean}} Control
- * @typedef {{root: HTMLElement, show: (control: Control) => void}} Row
+ * @typedef {{path: string, name: string, label: string, tooltip: string, values: any[], value: any, low: string,
+ *   high: string, slides: boolean}} Control
+ * @typedef {(type: "drag" | "release", control: Control, value: any) => void} Tell
+ * @typedef {{root: HTMLElement, slides: boolean, show: (control: Control) => void}} Row
  */
 
 let made = 0;
 
 /** The controls of one layer. While one is dragged what comes from the kernel moves all but that one. */
 export class Controls {
-  /** @param {(type: "drag" | "release", name: string, value: any) => void} tell */
+  /** @param {Tell} tell */
   constructor(tell) {
     this.tell = tell;
     this.root = element("div", { class: "convlab-strip-controls" });
-    /** @type {Map<string, Row>} */
-    this.rows = new Map();
+    /** @type {Row[]} */
+    this.rows = [];
     this.drawn = "";
   }
 
   /**
-   * @param {string} path of the layer
+   * @param {string} selected path of the layer that is selected; its controls may be on their way
    * @param {Control[]} controls
    */
-  show(path, controls) {
-    const shape = JSON.stringify([path, controls.map((control) => [control.name, control.slides])]);
-    if (shape !== this.drawn) {
-      this.drawn = shape;
-      this.rows = new Map(controls.map((c) => [c.name, c.slides ? slider(c, this.tell) : list(c, this.tell)]));
-      const hint = path ? "Nothing of this layer can be set here." : "Click a layer to set it.";
-      const rows = [...this.rows.values()].map((row) => row.root);
+  show(selected, controls) {
+    const of = JSON.stringify([controls.map((control) => [control.path, control.name]), controls.length ? "" : selected]);
+    if (of !== this.drawn) {
+      this.drawn = of;
+      this.rows = controls.map((control) => this.#row(control));
+      const hint = selected ? "Nothing of this layer can be set here." : "Click a layer to set it.";
+      const rows = this.rows.map((row) => row.root);
       this.root.replaceChildren(...(rows.length ? rows : [element("p", {}, hint)]));
     }
-    for (const control of controls) this.rows.get(control.name)?.show(control);
+    controls.forEach((control, i) => {
+      // Only this row: a hand may be on another one, or the keyboard.
+      if (this.rows[i].slides !== control.slides) {
+        const row = this.#row(control);
+        this.rows[i].root.replaceWith(row.root);
+        this.rows[i] = row;
+      }
+      this.rows[i].show(control);
+    });
+    this.root.inert = controls.length > 0 && controls[0].path !== selected;
+  }
+
+  /** @param {Control} control */
+  #row(control) {
+    return control.slides ? slider(control, this.tell) : list(control, this.tell);
   }
 }
 
@@ -42,7 +57,7 @@ const words = (value) =>
 
 /**
  * @param {Control} first
- * @param {(type: "drag" | "release", name: string, value: any) => void} tell
+ * @param {Tell} tell
  * @returns {Row}
  */
 function slider(first, tell) {
@@ -62,14 +77,15 @@ function slider(first, tell) {
   input.addEventListener("input", () => {
     dragged = true;
     say();
-    tell("drag", control.name, control.values[input.valueAsNumber]);
+    tell("drag", control, control.values[input.valueAsNumber]);
   });
   input.addEventListener("change", () => {
     dragged = false;
-    tell("release", control.name, control.values[input.valueAsNumber]);
+    tell("release", control, control.values[input.valueAsNumber]);
   });
   const label = element("label", { for: id, title: first.tooltip }, first.label);
   return {
+    slides: true,
     root: element("div", { class: "is-control" }, label, input, output, why),
     show(next) {
       if (dragged) return;
@@ -85,7 +101,7 @@ function slider(first, tell) {
 
 /**
  * @param {Control} first
- * @param {(type: "drag" | "release", name: string, value: any) => void} tell
+ * @param {Tell} tell
  * @returns {Row}
  */
 function list(first, tell) {
@@ -93,9 +109,10 @@ function list(first, tell) {
   const select = element("select", { id });
   const why = element("span", { class: "is-why" });
   let control = first;
-  select.addEventListener("change", () => tell("release", control.name, control.values[select.selectedIndex]));
+  select.addEventListener("change", () => tell("release", control, control.values[select.selectedIndex]));
   const label = element("label", { for: id, title: first.tooltip }, first.label);
   return {
+    slides: false,
     root: element("div", { class: "is-control" }, label, select, why),
     show(next) {
       control = next;
