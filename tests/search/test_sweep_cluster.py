@@ -78,5 +78,7 @@ def test_a_database_that_goes_away_for_a_while_costs_no_trial(tmp_path) -> None:
         server.start()
         sweep.wait(120)
         counts = sweep.counts
-        assert (counts.finished, counts.retried, counts.lost) == (5, 2, 0)
+        assert (counts.finished, counts.lost) == (5, 0)
+        # The server takes a moment to stop, in which one of the two may still have come to its end.
+        assert counts.retried in {1, 2}
         sweep.study._storage._backend.engine.dispose()
