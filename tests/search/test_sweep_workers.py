@@ -63,7 +63,8 @@ def test_a_killed_workers_trial_is_tried_again_and_none_is_lost(sweep) -> None:
     (again,) = [one for one in sweep.trials if one.retries]
     first = sweep.study.trials[again.number]
     assert first.state.name == "FAIL"
-    assert first.params == sweep.study.trials[again.attempt].params
+    # It may have died before it had asked for all of them.
+    assert first.params.items() <= sweep.study.trials[again.attempt].params.items()
     # The last of a sweep's workers may die, too.
     sweep.run(trials=10)
     until(lambda: sweep.counts.running == 1)
