@@ -416,7 +416,7 @@ class Lab(widgets.VBox):
         if run is not self.current:
             return
         self.curve.update(run)
-        self.transport.show(run.state, run.progress)
+        self.transport.show("stepping" if run.stepping else run.state, run.progress)
         self._wishes.follow(run)
         self._follow_on()
         self.timeline.show(run)

@@ -20,11 +20,12 @@ _BUTTONS: Final[Mapping[str, tuple[str, str, str]]] = {
 }
 
 _WORKS_IN: Final[Mapping[str, tuple[str, ...]]] = {
-    "run": ("pending", "paused", "stopped", "finished", "failed"),
+    # While it steps all is as in a pause: no button may go from under a hand for the length of a step.
+    "run": ("pending", "stepping", "paused", "stopped", "finished", "failed"),
     "pause": ("running",),
-    "step": ("pending", "running", "paused", "stopped", "finished", "failed"),
-    "stop": ("running", "paused"),
-    "reset": ("paused", "stopped", "finished", "failed"),
+    "step": ("pending", "running", "stepping", "paused", "stopped", "finished", "failed"),
+    "stop": ("running", "stepping", "paused"),
+    "reset": ("stepping", "paused", "stopped", "finished", "failed"),
 }
 
 
@@ -51,10 +52,10 @@ class Transport(widgets.VBox):
         self.show("pending", None)
 
     def show(self, state: str, progress: Progress | None) -> None:
-        """Set the buttons and the line to a run's state."""
+        """Set the buttons and the line to a run's state, or to ``"stepping"``."""
         for name, button in self.buttons.items():
             button.disabled = state not in _WORKS_IN[name]
-        self.buttons["run"].description = "Resume" if state == "paused" else "Run"
+        self.buttons["run"].description = "Resume" if state in ("stepping", "paused") else "Run"
         self.line.value = describe(state, progress)
         if progress is None:
             self.bar.value = 0.0

@@ -21,6 +21,7 @@ class Control:
         self._changes: list[Changes] = []
         self._applying = False
         self.standing = False
+        self.stepping = False
         # Read without the lock at every step: False means that there is nothing to do.
         self.attention = False
 
@@ -51,7 +52,7 @@ class Control:
 
     def _wish(self, *, paused: bool, granted: int) -> None:
         with self._changed:
-            self._paused, self._granted = paused, granted
+            self._paused, self._granted, self.stepping = paused, granted, granted > 0
             # At once, not when the thread wakes: what stands still may be restored.
             self.standing = self.standing and paused and not granted
             self._wake()

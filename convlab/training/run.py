@@ -212,6 +212,11 @@ class Run(RunFacts):
                     raise
         return self._wait_until_standing(wait)
 
+    @property
+    def stepping(self) -> bool:
+        """Whether it is running only for the steps that `step` asked for."""
+        return self.state == "running" and self._control.stepping
+
     def stop(self, wait: bool = True) -> Self:
         """End at the next step boundary, keeping weights and records; with `wait`, return once it has."""
         if self.shown_step is not None and not self.ended:

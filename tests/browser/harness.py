@@ -33,6 +33,8 @@ KNOWN_NOISE = {
     "voila": [r"Failed to load resource.*(404|fontawesome)"],
 }
 NO_KERNEL_NOISE = r"uncaught: Cannot read properties of null \(reading 'kernel'\)"
+# What a kernel writes while it goes may be cut in two.
+CUT_OFF = "Kernel message validation error"
 KNOWN_FOREIGN = {"voila": r"https://cdn\.jsdelivr\.net/npm/@fortawesome/"}
 
 # The server's page configuration says whether notebooks start kernels, for all pages alike; an address ending
@@ -231,6 +233,7 @@ class NotebookPage:
 
     def restart_kernel(self) -> None:
         """Restart the kernel, and wait until the new one is ready."""
+        self.allow_console(CUT_OFF)
         self.command("notebook:restart-kernel")
         self.wait_for_kernel()
 

@@ -5,6 +5,7 @@ import threading
 import pytest
 import torch
 from torch import nn
+from waiting import until
 
 import convlab
 from convlab.panels.curve import Curve
@@ -42,6 +43,7 @@ def lab():
         ("pending", {"run", "step"}),
         ("running", {"pause", "step", "stop"}),
         ("paused", {"run", "step", "stop", "reset"}),
+        ("stepping", {"run", "step", "stop", "reset"}),
         ("stopped", {"run", "step", "reset"}),
         ("failed", {"run", "step", "reset"}),
     ],
@@ -52,7 +54,7 @@ def test_a_button_is_enabled_where_it_works(state, works):
     transport = Transport({name: lambda name=name: pressed.append(name) for name in names})
     transport.show(state, Progress(1, 2, 10, 20, 100.0, 1.0))
     assert {name for name, button in transport.buttons.items() if not button.disabled} == works
-    assert transport.buttons["run"].description == ("Resume" if state == "paused" else "Run")
+    assert transport.buttons["run"].description == ("Resume" if state in {"paused", "stepping"} else "Run")
     assert transport.bar.value == 0.5
     for button in transport.buttons.values():
         button.click()
@@ -175,6 +177,26 @@ def test_the_curve_sends_each_point_once_and_keeps_earlier_runs_as_ghosts():
 
 
 # -- the bench --------------------------------------------------------------------------------------------------------
+
+
+def test_no_button_goes_from_under_a_hand_while_it_steps(lab):
+    lab.set(epochs=1000)
+    lab.step()
+    gate = threading.Event()
+    hook = lab.model.register_forward_pre_hook(lambda *_: gate.wait() and None)
+    works = {name: not button.disabled for name, button in lab.transport.buttons.items()}
+    lab.step(wait=False)
+    until(lambda: lab.current.stepping)
+    until(lambda: lab.transport.line.value.startswith("stepping"))
+    assert {name: not button.disabled for name, button in lab.transport.buttons.items()} == works
+    assert lab.transport.buttons["run"].description == "Resume"
+    lab.transport.buttons["run"].click()
+    assert not lab.current.stepping
+    gate.set()
+    hook.remove()
+    until(lambda: lab.transport.line.value.startswith("running"))
+    assert lab.transport.buttons["run"].disabled
+    lab.stop()
 
 
 def test_without_anybody_run_waits(lab):
