@@ -42,7 +42,6 @@ class Choices:
     Attributes:
         path: of the layer that it sets.
         name: the setting, by torch's name.
-        label: what it is called.
         tooltip: what it does.
         values: what it can be where the layer stands; nothing else can be reached.
         value: what it is.
@@ -52,7 +51,6 @@ class Choices:
 
     path: str
     name: str
-    label: str
     tooltip: str
     values: tuple[Value, ...]
     value: Value
@@ -122,10 +120,10 @@ class LayerStrip(anywidget.AnyWidget):
     def _told(self, _: Any, content: dict[str, Any], __: Any) -> None:
         act = {"drag": self._on_drag, "release": self._on_release}.get(str(content.get("type")))
         control = self.offered.get(str(content.get("name")))
-        # What comes from a page is not trusted to be one of the values that it was offered. And a hand may let go of
-        # one layer's control when those of another have been sent already.
-        offered = control is not None and control["path"] == content.get("path")
-        if act is not None and control is not None and offered and content.get("value") in control["values"]:
+        if act is None or control is None:
+            return
+        # What comes from a page is not trusted to be what it was offered.
+        if content.get("path") == control["path"] and content.get("value") in control["values"]:
             act(control["path"], control["name"], content["value"])
 
 

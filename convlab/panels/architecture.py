@@ -152,7 +152,7 @@ class Architecture(widgets.VBox):
         values = positions(limit)
         slides = limit.low is not None and len(values) > 2
         high = f"Up to {values[-1]}: {limit.why_high}." if limit.why_high and slides else limit.why_high
-        return Choices(path, name, name, WORDS.get(name, ""), values, limit.value, limit.why_low, high, slides)
+        return Choices(path, name, WORDS.get(name, ""), values, limit.value, limit.why_low, high, slides)
 
     # -- in the panel's own thread ------------------------------------------------------------------------------------
 

@@ -6,13 +6,7 @@ from typing import Any
 from harness import SECOND, NotebookPage
 from playwright.sync_api import Locator, expect
 
-LOAD = """%load_ext convlab
-import threading, time
-import torch, convlab
-from torch import nn
-from torch.optim.optimizer import register_optimizer_step_post_hook as after_each_step
-_ = after_each_step(lambda *_: time.sleep(0.003))"""
-"""A training that leaves the page, and the test beside it, some of the processor."""
+LOAD = "%load_ext convlab\nimport threading, time\nimport torch, convlab\nfrom torch import nn"
 LAB = "lab = convlab.Lab(spec=convlab.TrainSpec(epochs=20_000))\nlab"
 """Trains until it is stopped."""
 

@@ -34,13 +34,21 @@ def test_a_layer_is_dragged_edited_and_put_back(page, notebook):
     assert bench.eval("lab.model.conv2.out_channels") > 32
     assert bench.eval("lab.model.fc1.in_features == 4 * lab.model.conv2.out_channels")
     kernel = panel.get_by_label("kernel_size")
+    below = panel.locator(".convlab-structure").first
+    parts = (channels, kernel, panel.get_by_label("padding", exact=True), below)
+    places = [part.bounding_box() for part in parts]
     kernel.press("End")
     expect(panel.locator(".convlab-strip-controls")).to_contain_text("Up to 5: pool2")
     bench.expect_in_kernel("lab.model.conv2.kernel_size == (5, 5)")
     # A control that is left nothing to slide over is another one now, and takes the keyboard from none.
     expect(panel.get_by_role("combobox", name="stride")).to_be_disabled()
     expect(kernel).to_be_focused()
+    assert [part.bounding_box() for part in parts] == places
     bench.screenshot("edited")
+    # Nor does what stands below move from layer to layer.
+    panel.get_by_role("option", name=re.compile("^relu1")).click()
+    expect(panel.get_by_label("activation")).to_be_visible()
+    assert below.bounding_box()["y"] == places[-1]["y"]
     bench.root.get_by_role("tab", name="Training").click()
     bench.press("Resume")
     bench.expect_running(after=10)

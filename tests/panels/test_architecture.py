@@ -1,6 +1,6 @@
 """The architecture panel without a browser: drags that change nothing, releases that edit, in a run and alone."""
 
-import time
+import threading
 
 import pytest
 import torch
@@ -86,9 +86,12 @@ def test_what_a_page_was_not_offered_is_not_done(panel):
 
 def test_a_control_that_was_let_go_sets_its_own_layer_though_another_is_selected_at_once(panel):
     panel.select("conv2")
-    panel._latest.also(lambda: time.sleep(0.1))
+    gate = threading.Event()
+    panel._latest.also(gate.wait)
     panel.strip._told(panel.strip, {"type": "release", "path": "conv2", "name": "out_channels", "value": 48}, [])
-    panel.select("conv1")
+    panel.strip.selected = "conv1"
+    gate.set()
+    panel.settle()
     assert [str(edit) for edit in panel.live.journal] == ["conv2: out_channels=48"]
     assert {control["path"] for control in panel.strip.offered.values()} == {"conv1"}
 

@@ -80,5 +80,6 @@ def test_a_database_that_goes_away_for_a_while_costs_no_trial(tmp_path) -> None:
         counts = sweep.counts
         assert (counts.finished, counts.lost) == (5, 0)
         # The server takes a moment to stop, in which one of the two may still have come to its end.
-        assert counts.retried in {1, 2}
+        cut_off = [one for one in sweep.study.trials if one.state.name == "FAIL"]
+        assert counts.retried == len(cut_off) >= 1
         sweep.study._storage._backend.engine.dispose()

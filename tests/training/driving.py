@@ -1,6 +1,8 @@
 """Watching a live run from a test."""
 
+import os
 import time
+from pathlib import Path
 
 import torch
 from waiting import until
@@ -8,6 +10,9 @@ from waiting import until
 from convlab.spec import TrainSpec
 from convlab.training.run import Run
 
+HERE = Path(__file__).parent
+# Of a process that imports what these tests do.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (HERE, *HERE.parents[:2])))}
 LONG = TrainSpec(epochs=100_000, batch_size=20)
 
 

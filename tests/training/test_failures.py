@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from driving import goes_on
+from driving import ENVIRONMENT, goes_on
 from killed import large
 from test_rewind import droppy, losses
 from textbook import same, some_digits, state_of
@@ -135,7 +135,7 @@ print(run.state, run.history.num_steps, flush=True)
         home = tmp_path / str(number)
         process = subprocess.Popen(
             [sys.executable, "-c", script, home],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (HERE, *HERE.parents[:2])))},
+            env=ENVIRONMENT,
             stdout=subprocess.PIPE,
             text=True,
         )

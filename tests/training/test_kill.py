@@ -1,12 +1,12 @@
 """Killed at any moment, a run that is kept on disk goes on from its last whole epoch, bit for bit."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from driving import ENVIRONMENT
 
 HERE = Path(__file__).parent
 
@@ -20,7 +20,7 @@ pytestmark = [
 def chains(tmp_path_factory):
     done = subprocess.run(
         [sys.executable, HERE / "killed.py", tmp_path_factory.mktemp("killed")],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, (HERE, *HERE.parents[:2])))},
+        env={**ENVIRONMENT, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         text=True,
         check=True,

@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from driving import ENVIRONMENT
 from process_nets import Failing, PlantedError, Slow, Telling, plain
 from textbook import some_digits
 from torch.utils.data import DataLoader, TensorDataset
@@ -212,7 +213,7 @@ def parent():
     """A training in another process, which ends with the test at the latest."""
     begun = subprocess.Popen(
         [sys.executable, HERE / "process_nets.py"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (HERE, *HERE.parents[:2])))},
+        env=ENVIRONMENT,
     )
     yield begun
     end(begun.pid)

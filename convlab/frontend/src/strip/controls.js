@@ -1,8 +1,8 @@
 import { element } from "../chart/element.js";
 
 /**
- * @typedef {{path: string, name: string, label: string, tooltip: string, values: any[], value: any, low: string,
- *   high: string, slides: boolean}} Control
+ * @typedef {{path: string, name: string, tooltip: string, values: any[], value: any, low: string, high: string,
+ *   slides: boolean}} Control
  * @typedef {(type: "drag" | "release", control: Control, value: any) => void} Tell
  * @typedef {{root: HTMLElement, slides: boolean, show: (control: Control) => void}} Row
  */
@@ -25,9 +25,9 @@ export class Controls {
    * @param {Control[]} controls
    */
   show(selected, controls) {
-    const of = JSON.stringify([controls.map((control) => [control.path, control.name]), controls.length ? "" : selected]);
-    if (of !== this.drawn) {
-      this.drawn = of;
+    const settings = JSON.stringify(controls.length ? controls.map((control) => [control.path, control.name]) : selected);
+    if (settings !== this.drawn) {
+      this.drawn = settings;
       this.rows = controls.map((control) => this.#row(control));
       const hint = selected ? "Nothing of this layer can be set here." : "Click a layer to set it.";
       const rows = this.rows.map((row) => row.root);
@@ -83,7 +83,7 @@ function slider(first, tell) {
     dragged = false;
     tell("release", control, control.values[input.valueAsNumber]);
   });
-  const label = element("label", { for: id, title: first.tooltip }, first.label);
+  const label = element("label", { for: id, title: first.tooltip }, first.name);
   return {
     slides: true,
     root: element("div", { class: "is-control" }, label, input, output, why),
@@ -110,7 +110,7 @@ function list(first, tell) {
   const why = element("span", { class: "is-why" });
   let control = first;
   select.addEventListener("change", () => tell("release", control, control.values[select.selectedIndex]));
-  const label = element("label", { for: id, title: first.tooltip }, first.label);
+  const label = element("label", { for: id, title: first.tooltip }, first.name);
   return {
     slides: false,
     root: element("div", { class: "is-control" }, label, select, why),
