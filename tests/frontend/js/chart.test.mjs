@@ -70,6 +70,11 @@ test("axes hold their values", () => {
     const [bottom, top] = logLossRange(low, high);
     assert.ok(bottom > 0 && bottom <= low && top >= high && top / bottom >= 10, `${low}..${high} in ${bottom}..${top}`);
   }
+  // Two steps whose losses hardly differ: the axis stays one that few digits tell.
+  for (const [low, high] of [[2.2673, 2.2682], [2.26751, 2.26752], [0.05, 0.05]]) {
+    const [bottom, top] = lossRange(low, high);
+    assert.ok(bottom <= low && top >= high && top - bottom >= 1e-3 * high);
+  }
   assert.equal(accuracyRange(0.1, 0.99)[0], 0);
   assert.equal(accuracyRange(0.87, 0.99)[0], 0.8);
   assert.ok(accuracyRange(1, 1)[0] < 1);

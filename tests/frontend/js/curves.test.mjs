@@ -35,4 +35,5 @@ test("neighbours on an axis bear different numbers", () => {
   assert.deepEqual([0.9485, 0.949, 0.9495].map((v) => formatTick(v, 0.0005)), ["0.9485", "0.949", "0.9495"]);
   assert.deepEqual([0, 0.02, 0.04].map((v) => formatTick(v, 0.02)), ["0", "0.02", "0.04"]);
   assert.equal(formatTick(0.00001, 0), "1e-5");
+  assert.equal(formatTick(2.5e9, 5e8), "2.5e+9");
 });

@@ -27,5 +27,6 @@ export function formatRate(rate) {
 export function formatTick(value, increment) {
   const needed = Math.floor(Math.log10(Math.abs(value) || 1)) - Math.floor(Math.log10(increment || 1)) + 1;
   const short = Number(value.toPrecision(Math.min(12, Math.max(3, needed))));
-  return short !== 0 && Math.abs(short) < 1e-4 ? short.toExponential() : String(short);
+  const size = Math.abs(short);
+  return size !== 0 && (size < 1e-4 || size >= 1e6) ? short.toExponential() : String(short);
 }

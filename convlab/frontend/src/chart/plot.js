@@ -18,7 +18,7 @@ const WHOLE_STEPS = Array.from({ length: 28 }, (_, i) => [1, 2, 5][i % 3] * 10 *
  * @param {HTMLElement} parent
  * @param {{label: string, height: number, log: boolean, steps: boolean,
  *   range: (low: number | null, high: number | null) => [number, number],
- *   tick: (value: number) => string}} kind `steps`: with numbers and a title below the axis of steps
+ *   tick: (value: number, increment: number) => string}} kind `steps`: with numbers and a title below the axis of steps
  * @param {Frame} frame
  */
 export function makePlot(parent, kind, frame) {
@@ -62,8 +62,13 @@ export function makePlot(parent, kind, frame) {
         ...axis,
         size: em * 3.6,
         space: em * 2.2,
-        values: (/** @type {uPlot} */ _, /** @type {(number | null)[]} */ at) =>
-          at.map((v) => (v === null ? "" : kind.tick(v))),
+        values: (
+          /** @type {uPlot} */ _,
+          /** @type {(number | null)[]} */ at,
+          /** @type {number} */ __,
+          /** @type {number} */ ___,
+          /** @type {number} */ increment,
+        ) => at.map((v) => (v === null ? "" : kind.tick(v, increment))),
         ...(kind.log ? { filter: (/** @type {uPlot} */ _, /** @type {number[]} */ at) => logTicks(at) } : {}),
         label: kind.label,
         labelSize: em * 1.5,

@@ -3,11 +3,11 @@
 /**
  * @param {number | null} low
  * @param {number | null} high
- * @returns {[number, number]} from zero up, unless the values fill only a thin band
+ * @returns {[number, number]} from zero up, unless the values fill only a thin band; no thinner than four digits tell
  */
 export function lossRange(low, high) {
   if (low === null || high === null) return [0, 1];
-  const pad = (high - low || Math.abs(high) || 1) * 0.05;
+  const pad = Math.max((high - low || Math.abs(high) || 1) * 0.05, Math.abs(high) * 5e-4);
   const fromZero = low >= 0 && low <= 0.6 * high;
   return [fromZero ? 0 : low - pad, high + pad];
 }

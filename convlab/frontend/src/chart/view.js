@@ -1,6 +1,7 @@
 import { keepKeys } from "../shared/keys.js";
 import { describe } from "./describe.js";
 import { element } from "./element.js";
+import { formatTick } from "./format.js";
 import { makeGhostNames } from "./ghosts.js";
 import { linesOf } from "./lines.js";
 import { MarkStrip, drawMarkLines } from "./marks.js";
@@ -162,7 +163,7 @@ export class View {
     const plots = {
       loss: makePlot(
         this.area,
-        { label: "loss", height: 200, log, steps: false, range: log ? logLossRange : lossRange, tick: shortNumber },
+        { label: "loss", height: 200, log, steps: false, range: log ? logLossRange : lossRange, tick: formatTick },
         {
           ...frame,
           onDraw: (u) => {
@@ -187,7 +188,7 @@ export class View {
     if (showsLr) {
       plots.lr = makePlot(
         this.area,
-        { label: "lr", height: 110, log: false, steps: true, range: lossRange, tick: shortNumber },
+        { label: "lr", height: 110, log: false, steps: true, range: lossRange, tick: formatTick },
         { ...frame, onDraw: drawMarks },
       );
     }
@@ -250,10 +251,4 @@ export class View {
     const left = event.key === "Escape" ? -10 : Math.min(width, Math.max(0, moves[event.key]));
     for (const plot of Object.values(this.plots)) plot.uplot?.setCursor({ left, top: 10 });
   }
-}
-
-/** @param {number} value */
-function shortNumber(value) {
-  const size = Math.abs(value);
-  return size !== 0 && (size < 1e-3 || size >= 1e5) ? value.toExponential() : String(Number(value.toPrecision(4)));
 }
